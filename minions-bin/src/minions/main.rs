@@ -1,0 +1,2 @@
+//! The `minions` command: the daemon and its command line.
+fn main() {}

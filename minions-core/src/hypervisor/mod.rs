@@ -1,0 +1,125 @@
+//! Port 1: runs virtual machine monitors on one host.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::env::CallCx;
+use crate::error::Result;
+use crate::types::{
+    AgentSecret, BootFiles, ByteSize, Cid, DiskAttachment, NicAttachment, StepReport, StopHow, UnixMillis, Vcpus, VmId,
+};
+
+/// What a monitor shall run. Everything in it was made by other ports before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VmmConfig {
+    /// Whose it is.
+    pub id: VmId,
+    /// Which start of this VM it is; rises with each.
+    pub epoch: u64,
+    /// Processors.
+    pub vcpus: Vcpus,
+    /// Memory.
+    pub memory: ByteSize,
+    /// Kernel and initrd.
+    pub boot: BootFiles,
+    /// What the image adds to the kernel's command line.
+    pub cmdline: String,
+    /// The guest's host name.
+    pub hostname: String,
+    /// Its disks, the root first.
+    pub disks: Vec<DiskAttachment>,
+    /// Its network port.
+    pub nic: Option<NicAttachment>,
+    /// Its VSOCK context id.
+    pub cid: Cid,
+    /// Reaches the guest in a way that only its root can read; never on the command line.
+    pub secret: AgentSecret,
+    /// The unprivileged user to run as, where the host can.
+    pub uid: u32,
+}
+
+/// What a monitor is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VmmPhase {
+    /// Its process is up; nothing is booted.
+    Prepared,
+    /// Its guest runs.
+    Running,
+}
+
+/// What was observed of a live monitor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VmmStatus {
+    /// The epoch it was configured with.
+    pub epoch: u64,
+    /// What it is doing.
+    pub phase: VmmPhase,
+    /// When it was started.
+    pub since: UnixMillis,
+}
+
+/// What a hypervisor can do.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct HypervisorCapabilities {
+    /// Its name, such as `qemu`.
+    pub name: String,
+    /// The version of what it drives.
+    pub version: String,
+    /// Whether guests run on the processor rather than in emulation.
+    pub accelerated: bool,
+    /// Whether it runs real machines at all.
+    pub simulated: bool,
+    /// Whether `ensure_process` can be done before disks and network port exist.
+    pub early_process: bool,
+    /// Most processors that a VM may have.
+    pub max_vcpus: u32,
+    /// Most memory that a VM may have.
+    pub max_memory: ByteSize,
+}
+
+/// Runs virtual machine monitors on one host.
+///
+/// # Contract
+/// - Every method is idempotent: repeating a call that already took effect is `Ok`.
+/// - An `Err` says through `Error::effect()` whether the effect may have happened.
+/// - Methods are cancel-safe: dropping the future never leaves state that [`list`](Self::list) cannot see.
+/// - At most one monitor exists for an id, and it outlives this process. It is found again by a key it holds, such as
+///   a lock or its own socket, never by a process id that was written down.
+/// - A monitor never opens a disk or a network port that `config` does not name.
+///
+/// Source of the contract's checks: `testkit::hypervisor_suite!`.
+#[async_trait]
+pub trait Hypervisor: Debug + Send + Sync + 'static {
+    /// What this one can do; does not change while it lives.
+    fn capabilities(&self) -> HypervisorCapabilities;
+
+    /// The monitor's process is up and holds the id's key; nothing is booted. With a monitor of a lower epoch still
+    /// alive it is a `Conflict`.
+    async fn ensure_process(&self, cx: &CallCx, config: &VmmConfig) -> Result<StepReport>;
+
+    /// The guest runs. Needs the disks and ports that `config` names: without them `NotFound`. A live monitor of the
+    /// same epoch is success; of a lower one a `Conflict`.
+    async fn ensure_running(&self, cx: &CallCx, config: &VmmConfig) -> Result<StepReport>;
+
+    /// No process, socket, lock or file of the id's monitor is left. Goes down the ladder: with
+    /// [`StopHow::Graceful`] the guest is asked first by what the monitor has (a power button), then ended.
+    /// The grace counts within the call's deadline.
+    async fn ensure_absent(&self, cx: &CallCx, id: VmId, how: &StopHow) -> Result<StepReport>;
+
+    /// The live monitor of an id; `None` when there is none. A dead one is `None` even if its files are left.
+    async fn observe(&self, cx: &CallCx, id: VmId) -> Result<Option<VmmStatus>>;
+
+    /// Every id of which anything is left on the host, alive or not.
+    async fn list(&self, cx: &CallCx) -> Result<Vec<VmId>>;
+
+    /// Waits until the monitor of an id is gone, and returns at once where there is none. Never polls.
+    async fn wait_exit(&self, cx: &CallCx, id: VmId) -> Result<()>;
+
+    /// At most `max` bytes from the end of the guest's serial log, as the guest wrote them: hostile.
+    async fn console_log(&self, cx: &CallCx, id: VmId, max: usize) -> Result<Vec<u8>>;
+}
+
+/// A hypervisor that is shared.
+pub type DynHypervisor = Arc<dyn Hypervisor>;

@@ -1,0 +1,14 @@
+//! The SDK for services that run virtual machines.
+//!
+//! Four ports say what a host can do: [`hypervisor::Hypervisor`], [`storage::Storage`], [`network::Network`] and
+//! [`guest::GuestChannel`].
+
+pub mod env;
+pub mod error;
+pub mod guest;
+pub mod hypervisor;
+pub mod network;
+pub mod storage;
+pub mod types;
+
+pub use error::{Effect, Error, ErrorKind, Result};

@@ -1,0 +1,26 @@
+//! The words of the domain. Plain values: nothing here does I/O.
+
+pub mod device;
+pub mod goal;
+pub mod id;
+pub mod image;
+pub mod lease;
+pub mod name;
+pub mod names;
+pub mod net;
+pub mod size;
+pub mod spec;
+pub mod state;
+pub mod time;
+
+pub use device::{DiskAttachment, NicAttachment, NicBackend};
+pub use goal::{Generation, Goal, StopHow};
+pub use id::{EventSeq, HostId, ImageId, OperationId, SnapshotId, VmId};
+pub use image::{BootFiles, ImageBundle, ImageDefaults, ImageInfo};
+pub use lease::{AgentSecret, Lease};
+pub use name::VmName;
+pub use net::{Cid, GuestNet, IfName, MacAddr};
+pub use size::{ByteSize, Vcpus};
+pub use spec::{DiskRole, VmSpec, VolumeId};
+pub use state::{StateReason, VmState};
+pub use time::{BootMark, Millis, StepReport, UnixMillis};

@@ -1,0 +1,151 @@
+//! Names of VMs: labels that people choose, and nothing on a host is ever called by.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, Result};
+
+/// Names that a service needs for itself.
+const RESERVED: &[&str] = &[
+    "admin",
+    "api",
+    "app",
+    "auth",
+    "console",
+    "dashboard",
+    "default",
+    "dns",
+    "docs",
+    "localhost",
+    "login",
+    "mail",
+    "metrics",
+    "minion",
+    "minions",
+    "ns1",
+    "ns2",
+    "root",
+    "smtp",
+    "ssh",
+    "static",
+    "status",
+    "support",
+    "www",
+];
+
+/// A DNS label `[a-z]([a-z0-9-]{0,38}[a-z0-9])?` without `--`, and not reserved. Parse-only: a value is proof.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct VmName(String);
+
+impl VmName {
+    /// Longest name, in bytes.
+    pub const MAX_LEN: usize = 40;
+
+    /// The label.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for VmName {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let bad = |message: &'static str| Err(Error::invalid("name", message).with_reason("name_invalid"));
+        let bytes = text.as_bytes();
+        if bytes.is_empty() || bytes.len() > Self::MAX_LEN {
+            return bad("a name has 1 to 40 characters");
+        }
+        if !bytes.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-')) {
+            return bad("a name has only lower-case letters, digits and hyphens");
+        }
+        if !bytes[0].is_ascii_lowercase() {
+            return bad("a name begins with a letter");
+        }
+        if bytes.ends_with(b"-") || text.contains("--") {
+            return bad("a name does not end with a hyphen, nor hold two in a row");
+        }
+        if RESERVED.binary_search(&text).is_ok() {
+            return bad("this name is reserved for the service; choose another");
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for VmName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for VmName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl serde::Serialize for VmName {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.0)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for VmName {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_1_names_that_could_mean_something_else_are_refused() {
+        let long = "a".repeat(41);
+        let bad = [
+            "",
+            &long,
+            "Web",
+            "-web",
+            "web-",
+            "we--b",
+            "we_b",
+            "we.b",
+            ".",
+            "..",
+            "a/b",
+            "a\0b",
+            "a\nb",
+            "🙂",
+            "wеb",
+            "xn--bcher-kva",
+            "-rf",
+            "1web",
+            "www",
+            "api",
+            "root",
+            "minions",
+            "localhost",
+            "_acme-challenge",
+        ];
+        for text in bad {
+            let error = text.parse::<VmName>().expect_err(text);
+            assert_eq!((error.reason(), error.field()), (Some("name_invalid"), Some("name")), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn labels_are_names() {
+        for text in ["a", "web", "a1", "my-web-2", &"a".repeat(40)] {
+            assert_eq!(text.parse::<VmName>().unwrap().as_str(), text);
+        }
+    }
+
+    #[test]
+    fn the_reserved_list_is_sorted_so_that_it_can_be_searched() {
+        assert!(RESERVED.is_sorted());
+    }
+}
