@@ -8,7 +8,9 @@ pub mod error;
 pub mod guest;
 pub mod hypervisor;
 pub mod network;
+pub mod node;
 pub mod storage;
+pub mod store;
 pub mod types;
 
 pub use error::{Effect, Error, ErrorKind, Result};

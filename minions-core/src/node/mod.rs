@@ -1,0 +1,131 @@
+//! Port 6: one host as the fleet sees it.
+
+use std::fmt::Debug;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::env::CallCx;
+use crate::error::{ErrorKind, Result};
+use crate::guest::{GuestCapabilities, GuestIoBox};
+use crate::hypervisor::HypervisorCapabilities;
+use crate::network::NetworkCapabilities;
+use crate::storage::{StorageCapabilities, StorageUsage};
+use crate::store::GoalEntry;
+use crate::types::{
+    BootMark, Generation, Goal, HostId, ImageBundle, ImageId, ImageInfo, StateReason, UnixMillis, VmId, VmState,
+};
+
+/// One VM as its host reports it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct NodeVm {
+    /// Which VM.
+    pub vm: VmId,
+    /// The generation that the host works on or has reached.
+    pub generation: Generation,
+    /// Its goal.
+    pub goal: Goal,
+    /// What people see.
+    pub state: VmState,
+    /// Why, where that is not plain.
+    pub reason: Option<StateReason>,
+    /// Since when.
+    pub since: UnixMillis,
+    /// When something last moved on the way to the goal.
+    pub last_progress: UnixMillis,
+    /// Whether the generation's goal was met or given up, durably.
+    pub settled: Option<Settled>,
+    /// Its address inside the host.
+    pub ip: Option<Ipv4Addr>,
+    /// How often its monitor was started again because it had died.
+    pub restarts: u32,
+    /// What took how long on the way to this generation's goal.
+    pub marks: Vec<BootMark>,
+}
+
+/// How a generation ended.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case", tag = "settled")]
+pub enum Settled {
+    /// As asked, and observed.
+    Met,
+    /// Given up.
+    GivenUp {
+        /// For programs.
+        kind: ErrorKind,
+        /// For people.
+        reason: StateReason,
+    },
+    /// Nothing is left but a tombstone.
+    Gone,
+}
+
+/// A page of changes.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct NodeChanges {
+    /// Where the next page begins.
+    pub next: u64,
+    /// The latest of each VM that changed, not every step between.
+    pub vms: Vec<NodeVm>,
+}
+
+/// What a host is and has.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct NodeInfo {
+    /// Its id.
+    pub host: HostId,
+    /// Its hypervisor.
+    pub hypervisor: HypervisorCapabilities,
+    /// Its storage.
+    pub storage: StorageCapabilities,
+    /// How full that is.
+    pub usage: StorageUsage,
+    /// Its network.
+    pub network: NetworkCapabilities,
+    /// Its road into guests.
+    pub guest: GuestCapabilities,
+    /// VMs in its journal.
+    pub vms: u64,
+    /// Volumes that nobody could explain. Not empty means that something is wrong.
+    pub quarantined: u64,
+}
+
+/// One host as the fleet sees it.
+///
+/// # Contract
+/// - [`apply`](Self::apply) is idempotent and durable when it returns; the work goes on without the caller.
+/// - A lower generation than one applied before is refused, for ever.
+/// - What [`observe`](Self::observe) reports is never better than what is.
+#[async_trait]
+pub trait Node: Debug + Send + Sync + 'static {
+    /// What it is and has.
+    async fn info(&self, cx: &CallCx) -> Result<NodeInfo>;
+
+    /// Takes on what was asked. Returns the VM as it is at that moment.
+    async fn apply(&self, cx: &CallCx, entry: &GoalEntry) -> Result<NodeVm>;
+
+    /// One VM; `None` where the host has never heard of it.
+    async fn observe(&self, cx: &CallCx, vm: VmId) -> Result<Option<NodeVm>>;
+
+    /// What changed after a place; waits until something does, or until the deadline, and then returns an empty page.
+    async fn changes(&self, cx: &CallCx, after: u64) -> Result<NodeChanges>;
+
+    /// A proven connection to the VM's agent, on which the caller sends one call.
+    async fn open(&self, cx: &CallCx, vm: VmId) -> Result<GuestIoBox>;
+
+    /// At most `max` bytes from the end of the guest's serial log: hostile.
+    async fn console_log(&self, cx: &CallCx, vm: VmId, max: usize) -> Result<Vec<u8>>;
+
+    /// Takes in an image.
+    async fn ensure_image(&self, cx: &CallCx, bundle: &ImageBundle) -> Result<()>;
+
+    /// Forgets an image. `Conflict` while a VM needs it.
+    async fn ensure_image_absent(&self, cx: &CallCx, id: ImageId) -> Result<()>;
+
+    /// Every image.
+    async fn images(&self, cx: &CallCx) -> Result<Vec<ImageInfo>>;
+}
+
+/// A node that is shared.
+pub type DynNode = Arc<dyn Node>;

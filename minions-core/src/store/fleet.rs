@@ -1,0 +1,294 @@
+//! What people asked for: VMs, operations, events.
+
+use std::fmt::{self, Debug};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::env::CallCx;
+use crate::error::Result;
+use crate::types::{
+    BootMark, ByteSize, EventSeq, Generation, Goal, OperationId, StateReason, UnixMillis, VmId, VmName, VmSpec,
+};
+
+/// The account that something belongs to.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Owner(pub String);
+
+impl fmt::Debug for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One VM as the fleet knows it: from its acknowledged create to its tombstone, which is kept.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct VmRow {
+    /// Never reused.
+    pub id: VmId,
+    /// Unique among rows that are not tombstones.
+    pub name: VmName,
+    /// Whose it is.
+    pub owner: Owner,
+    /// What it shall be.
+    pub spec: VmSpec,
+    /// What shall become of it.
+    pub goal: Goal,
+    /// Rises with every change of spec, name or goal.
+    pub generation: Generation,
+    /// The generation that the host reported as reached or given up; below `generation` there is work to push.
+    pub settled: Generation,
+    /// Rises with every start and restart.
+    pub epoch: u64,
+    /// Why it was given up, where it was.
+    pub failure: Option<StateReason>,
+    /// When it was created.
+    pub created: UnixMillis,
+    /// When its row changed last.
+    pub updated: UnixMillis,
+    /// When it became a tombstone.
+    pub deleted: Option<UnixMillis>,
+}
+
+/// What an operation does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum OperationVerb {
+    Create,
+    Start,
+    Stop,
+    Restart,
+    Destroy,
+    Rename,
+    Resize,
+}
+
+/// How far an operation is.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum OperationState {
+    /// Accepted and durable.
+    Pending,
+    /// Done, and observed to be done.
+    Succeeded,
+    /// Ended otherwise.
+    Failed {
+        /// The kind's stable name.
+        kind: crate::error::ErrorKind,
+        /// Why.
+        reason: StateReason,
+    },
+}
+
+/// One acknowledged request, kept so that it can be asked for again.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct OperationRow {
+    /// Its id.
+    pub id: OperationId,
+    /// What it does.
+    pub verb: OperationVerb,
+    /// To which VM.
+    pub vm: VmId,
+    /// Who asked.
+    pub owner: Owner,
+    /// Done when the VM has settled at this generation or above.
+    pub generation: Generation,
+    /// The caller's key, unique per owner, and the hash of the request it came with.
+    pub idempotency: Option<(String, [u8; 32])>,
+    /// How far it is.
+    pub state: OperationState,
+    /// What took how long.
+    pub marks: Vec<BootMark>,
+    /// When it was accepted.
+    pub created: UnixMillis,
+    /// When it ended.
+    pub ended: Option<UnixMillis>,
+}
+
+/// What an event tells.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum EventKind {
+    /// A request was accepted.
+    Accepted {
+        /// The operation.
+        operation: OperationId,
+        /// What it does.
+        verb: OperationVerb,
+    },
+    /// An operation ended.
+    Ended {
+        /// The operation.
+        operation: OperationId,
+        /// What it did.
+        verb: OperationVerb,
+        /// How.
+        outcome: OperationState,
+    },
+    /// The state that people see has changed.
+    State {
+        /// What it is now.
+        state: crate::types::VmState,
+        /// Why.
+        reason: Option<StateReason>,
+    },
+    /// The VM is gone.
+    Deleted,
+}
+
+/// An event that is yet to get its place in the stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEvent {
+    /// About which VM.
+    pub vm: VmId,
+    /// Its name at that moment.
+    pub name: VmName,
+    /// Whose it is.
+    pub owner: Owner,
+    /// When.
+    pub at: UnixMillis,
+    /// What.
+    pub kind: EventKind,
+}
+
+/// An event in its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Its place.
+    pub seq: EventSeq,
+    /// What it tells.
+    pub event: NewEvent,
+}
+
+/// What must hold inside the transaction, after its writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// Before the writes, the VM's row was at this generation and settled there; else `Conflict` reason `changed_meanwhile`.
+    Unchanged {
+        /// Which VM.
+        vm: VmId,
+        /// The generation that the writer read.
+        generation: Generation,
+        /// The settled generation that the writer read.
+        settled: Generation,
+    },
+    /// Before the writes, no tombstone of another owner younger than this has the name; else `AlreadyExists` reason `name_taken`.
+    NameRested {
+        /// The name.
+        name: VmName,
+        /// Who wants it.
+        owner: Owner,
+        /// Tombstones made before this no longer count.
+        since: UnixMillis,
+    },
+    /// The owner has at most this many VMs; else `Exhausted` reason `quota`.
+    VmsAtMost {
+        /// Whose.
+        owner: Owner,
+        /// How many.
+        limit: u64,
+    },
+    /// The owner's disks, of stopped VMs too, are at most this; else `Exhausted` reason `quota`.
+    DiskAtMost {
+        /// Whose.
+        owner: Owner,
+        /// How much.
+        limit: ByteSize,
+    },
+    /// The owner's memory over all VMs is at most this; else `Exhausted` reason `quota`.
+    MemoryAtMost {
+        /// Whose.
+        owner: Owner,
+        /// How much.
+        limit: ByteSize,
+    },
+}
+
+/// One row to write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// A new VM; `AlreadyExists` reason `name_taken` where a live row has its name.
+    InsertVm(VmRow),
+    /// The row of a VM that exists, whole; the same check of its name.
+    UpdateVm(VmRow),
+    /// A new operation; `AlreadyExists` reason `idempotency_key` where the owner's key is taken.
+    InsertOperation(OperationRow),
+    /// An operation that exists, whole.
+    UpdateOperation(OperationRow),
+}
+
+/// One transaction: all of it or nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FleetChange {
+    /// What must hold.
+    pub guards: Vec<Guard>,
+    /// What is written, in order.
+    pub writes: Vec<Write>,
+    /// What is told.
+    pub events: Vec<NewEvent>,
+}
+
+/// Which VMs to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VmQuery {
+    /// Only this owner's.
+    pub owner: Option<Owner>,
+    /// Only those after this id.
+    pub after: Option<VmId>,
+    /// Only those whose host has work to do (`settled < generation`).
+    pub unsettled: bool,
+    /// Tombstones too.
+    pub deleted: bool,
+    /// At most this many.
+    pub limit: usize,
+}
+
+/// Durable intent of the whole fleet.
+///
+/// # Contract
+/// - [`commit`](Self::commit) is one transaction: all of it is durable when it returns `Ok`, nothing of it after an `Err`
+///   with `Effect::None`. After `Effect::Unknown` the caller reads before it acts.
+/// - Events get consecutive places, in the order of the commits, in the same transaction as the change.
+/// - Reads see every commit that returned before they began.
+///
+/// Source of the contract's checks: `testkit::fleet_store_suite!`.
+#[async_trait]
+pub trait FleetStore: Debug + Send + Sync + 'static {
+    /// One transaction. Returns the place of the last event in the stream.
+    async fn commit(&self, cx: &CallCx, change: &FleetChange) -> Result<EventSeq>;
+
+    /// A VM or its tombstone.
+    async fn vm(&self, cx: &CallCx, id: VmId) -> Result<Option<VmRow>>;
+
+    /// The VM that has a name now; never a tombstone.
+    async fn vm_by_name(&self, cx: &CallCx, name: &VmName) -> Result<Option<VmRow>>;
+
+    /// A page of VMs in the order of their ids.
+    async fn vms(&self, cx: &CallCx, query: &VmQuery) -> Result<Vec<VmRow>>;
+
+    /// An operation.
+    async fn operation(&self, cx: &CallCx, id: OperationId) -> Result<Option<OperationRow>>;
+
+    /// The operation that an owner's key belongs to.
+    async fn operation_by_key(&self, cx: &CallCx, owner: &Owner, key: &str) -> Result<Option<OperationRow>>;
+
+    /// The pending operations of a VM, oldest first.
+    async fn pending_operations(&self, cx: &CallCx, vm: VmId) -> Result<Vec<OperationRow>>;
+
+    /// At most `limit` events after a place, in order.
+    async fn events(&self, cx: &CallCx, after: EventSeq, limit: usize) -> Result<Vec<Event>>;
+
+    /// The place of the last event.
+    async fn last_event(&self, cx: &CallCx) -> Result<EventSeq>;
+}
+
+/// A fleet store that is shared.
+pub type DynFleetStore = Arc<dyn FleetStore>;

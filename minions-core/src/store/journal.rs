@@ -1,0 +1,117 @@
+//! What one host has taken on: goals, and what it lends out for them.
+
+use std::fmt::Debug;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::env::CallCx;
+use crate::error::Result;
+use crate::types::{AgentSecret, Generation, Goal, Lease, StateReason, VmId, VmName, VmSpec};
+
+/// What a host is asked to bring about for one VM.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct GoalEntry {
+    /// Which VM.
+    pub vm: VmId,
+    /// The guest's host name.
+    pub hostname: VmName,
+    /// Of what was asked.
+    pub generation: Generation,
+    /// What shall become of it.
+    pub goal: Goal,
+    /// What it shall be.
+    pub spec: VmSpec,
+}
+
+/// How a generation ended.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case", tag = "outcome")]
+pub enum Outcome {
+    /// The goal was observed to be met.
+    Met,
+    /// Given up; a later generation or a restart of the daemon tries again.
+    GivenUp {
+        /// The kind's stable name.
+        kind: crate::error::ErrorKind,
+        /// Why.
+        reason: StateReason,
+    },
+}
+
+/// One VM as its host knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalRow {
+    /// What was asked.
+    pub entry: GoalEntry,
+    /// What it was lent.
+    pub lease: Lease,
+    /// Whether its disks were ever all made: from then on a missing one is a loss, never made anew.
+    pub provisioned: bool,
+    /// How the generation of `entry` ended, if it has.
+    pub outcome: Option<Outcome>,
+}
+
+/// What an accepted entry became.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// It is in the journal.
+    Row(Box<JournalRow>),
+    /// It asked for absence and there is a tombstone, or there never was such a VM: nothing is left to do.
+    Gone,
+}
+
+/// Where a host's leases come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeasePool {
+    /// First address.
+    pub ip_first: Ipv4Addr,
+    /// Last address.
+    pub ip_last: Ipv4Addr,
+    /// First of the unprivileged users.
+    pub uid_first: u32,
+    /// How many of them.
+    pub uid_count: u32,
+}
+
+/// Durable goals and leases of one host; the source of truth for what exists on it.
+///
+/// # Contract
+/// - Every change is one transaction and durable when it returns `Ok`.
+/// - Context ids, addresses, link addresses and users are unique over all rows, those of stopped VMs too. A freed one is
+///   given out again last.
+/// - The generation of a VM never goes down, not even past its tombstone; an id with a tombstone never gets a row again.
+/// - Host names of things ([`VmId::short`]) are unique over rows and tombstones.
+///
+/// Source of the contract's checks: `testkit::journal_suite!`.
+#[async_trait]
+pub trait Journal: Debug + Send + Sync + 'static {
+    /// Takes on an entry: the row has its goal, spec and generation, and a lease, reserved in the same transaction.
+    /// A lower generation is a `Conflict` reason `stale_generation`; the same one changes nothing and returns the row;
+    /// a used-up pool is `Exhausted` reason `no_capacity`. A goal other than absence for a tombstone is a `Conflict`
+    /// reason `gone`. `secret` is kept only by the first call.
+    async fn accept(&self, cx: &CallCx, entry: &GoalEntry, secret: &AgentSecret) -> Result<Accepted>;
+
+    /// One row.
+    async fn row(&self, cx: &CallCx, vm: VmId) -> Result<Option<JournalRow>>;
+
+    /// At most `limit` rows after an id, in the order of ids.
+    async fn rows(&self, cx: &CallCx, after: Option<VmId>, limit: usize) -> Result<Vec<JournalRow>>;
+
+    /// Notes that the disks were all made. Must be durable before a VM is first called running.
+    async fn provisioned(&self, cx: &CallCx, vm: VmId) -> Result<()>;
+
+    /// Notes how a generation ended, unless the row has moved on: then nothing is changed, and `false` returned.
+    async fn settle(&self, cx: &CallCx, vm: VmId, generation: Generation, outcome: &Outcome) -> Result<bool>;
+
+    /// Turns the row into a tombstone and frees its lease, if its goal is absence at this very generation; else a
+    /// `Conflict`. Idempotent.
+    async fn bury(&self, cx: &CallCx, vm: VmId, generation: Generation) -> Result<()>;
+
+    /// Whether there is a tombstone.
+    async fn buried(&self, cx: &CallCx, vm: VmId) -> Result<bool>;
+}
+
+/// A journal that is shared.
+pub type DynJournal = Arc<dyn Journal>;

@@ -1,0 +1,11 @@
+//! Port 5: durable intent, as two small traits. [`FleetStore`] keeps what people asked for; [`Journal`] keeps what one
+//! host has taken on and lent out.
+
+pub mod fleet;
+pub mod journal;
+
+pub use fleet::{
+    Event, EventKind, FleetChange, FleetStore, Guard, NewEvent, OperationRow, OperationState, OperationVerb, Owner,
+    VmQuery, VmRow, Write,
+};
+pub use journal::{Accepted, GoalEntry, Journal, JournalRow, LeasePool, Outcome};
