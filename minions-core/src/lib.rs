@@ -3,6 +3,7 @@
 //! Four ports say what a host can do: [`hypervisor::Hypervisor`], [`storage::Storage`], [`network::Network`] and
 //! [`guest::GuestChannel`].
 
+pub mod api;
 pub mod env;
 pub mod error;
 pub mod guest;

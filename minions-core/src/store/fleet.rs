@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use crate::env::CallCx;
 use crate::error::Result;
 use crate::types::{
-    BootMark, ByteSize, EventSeq, Generation, Goal, OperationId, StateReason, UnixMillis, VmId, VmName, VmSpec,
+    BootMark, ByteSize, EventSeq, Generation, Goal, OperationId, OperationVerb, StateReason, UnixMillis, VmId, VmName,
+    VmSpec,
 };
 
 /// The account that something belongs to.
@@ -55,20 +56,6 @@ pub struct VmRow {
     pub updated: UnixMillis,
     /// When it became a tombstone.
     pub deleted: Option<UnixMillis>,
-}
-
-/// What an operation does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum OperationVerb {
-    Create,
-    Start,
-    Stop,
-    Restart,
-    Destroy,
-    Rename,
-    Resize,
 }
 
 /// How far an operation is.

@@ -5,7 +5,7 @@ pub mod fleet;
 pub mod journal;
 
 pub use fleet::{
-    Event, EventKind, FleetChange, FleetStore, Guard, NewEvent, OperationRow, OperationState, OperationVerb, Owner,
-    VmQuery, VmRow, Write,
+    Event, EventKind, FleetChange, FleetStore, Guard, NewEvent, OperationRow, OperationState, Owner, VmQuery, VmRow,
+    Write,
 };
 pub use journal::{Accepted, GoalEntry, Journal, JournalRow, LeasePool, Outcome};

@@ -1,0 +1,15 @@
+//! Version 1 of the API. Requests refuse unknown fields; responses may grow.
+
+mod event;
+mod host;
+mod image;
+mod operation;
+mod problem;
+mod vm;
+
+pub use event::{Event, EventBody, EventPage};
+pub use host::{HostStatus, VersionInfo};
+pub use image::{Image, ImageList};
+pub use operation::{Operation, OperationOutcome};
+pub use problem::Problem;
+pub use vm::{CreateVm, DestroyVm, ListVms, RenameVm, ResizeVm, RestartVm, StartVm, StopVm, Vm, VmPage};

@@ -1,0 +1,126 @@
+//! Errors on the wire: problem details with the kinds of the error table.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Effect, Error, ErrorKind};
+
+/// An error, `application/problem+json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Problem {
+    /// For programs.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub kind: ErrorKind,
+    /// The code below the kind, such as `name_taken`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The field of the request it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// For people, one line.
+    pub message: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// Whether it may have happened.
+    #[serde(default = "no_effect")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub effect: Effect,
+}
+
+fn no_effect() -> Effect {
+    Effect::None
+}
+
+impl From<&Error> for Problem {
+    fn from(error: &Error) -> Self {
+        // What went wrong inside is for the log; a caller learns that it did.
+        let message = if error.kind() == ErrorKind::Internal { "internal error".to_owned() } else { error.chain() };
+        Self {
+            kind: error.kind(),
+            reason: error.reason().map(str::to_owned),
+            field: error.field().map(str::to_owned),
+            message,
+            status: status_of(error.kind(), error.reason()),
+            effect: error.effect(),
+        }
+    }
+}
+
+impl From<Problem> for Error {
+    fn from(problem: Problem) -> Self {
+        let mut error = Error::new(problem.kind, problem.message).with_effect(problem.effect);
+        if let Some(reason) = problem.reason.as_deref().and_then(known_reason) {
+            error = error.with_reason(reason);
+        }
+        match problem.field {
+            Some(field) => error.with_field(field),
+            None => error,
+        }
+    }
+}
+
+/// The HTTP status of a kind, where the reason may say more than the kind.
+#[must_use]
+pub fn status_of(kind: ErrorKind, reason: Option<&str>) -> u16 {
+    match (kind, reason) {
+        (ErrorKind::InvalidArgument, Some("idempotency_key_reused")) => 422,
+        (ErrorKind::InvalidArgument, Some("too_large")) => 413,
+        (ErrorKind::InvalidArgument, Some("content_type")) => 415,
+        (ErrorKind::Denied, Some("forbidden")) => 403,
+        (ErrorKind::Exhausted, Some("no_capacity")) => 409,
+        (ErrorKind::Exhausted, Some("rate")) => 429,
+        _ => kind.http_status(),
+    }
+}
+
+/// Reasons are constants on both sides of the wire.
+fn known_reason(text: &str) -> Option<&'static str> {
+    const REASONS: &[&str] = &[
+        "agent_untrusted",
+        "changed_meanwhile",
+        "content_type",
+        "forbidden",
+        "given_up",
+        "gone",
+        "host_lost",
+        "idempotency_key_reused",
+        "image_in_use",
+        "name_invalid",
+        "name_taken",
+        "no_capacity",
+        "not_running",
+        "quota",
+        "rate",
+        "stale_generation",
+        "too_large",
+        "volume_lost",
+        "wrong_state",
+    ];
+    REASONS.iter().find(|reason| **reason == text).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_crosses_the_wire_and_stays_what_it_was() {
+        let error = Error::invalid("name", "no").with_reason("name_invalid");
+        let text = serde_json::to_string(&Problem::from(&error)).unwrap();
+        let back = Error::from(serde_json::from_str::<Problem>(&text).unwrap());
+        assert_eq!((back.kind(), back.reason(), back.field()), (error.kind(), error.reason(), error.field()));
+    }
+
+    #[test]
+    fn an_internal_error_tells_a_caller_nothing_of_the_inside() {
+        let error = Error::internal("secret path").with_source(std::io::Error::other("more"));
+        assert_eq!(Problem::from(&error).message, "internal error");
+    }
+
+    #[test]
+    fn reasons_refine_the_status() {
+        assert_eq!(status_of(ErrorKind::Exhausted, Some("no_capacity")), 409);
+        assert_eq!(status_of(ErrorKind::Exhausted, Some("quota")), 403);
+        assert_eq!(status_of(ErrorKind::InvalidArgument, Some("idempotency_key_reused")), 422);
+    }
+}
