@@ -34,6 +34,17 @@ pub struct GuestCapabilities {
     pub max_connections: usize,
 }
 
+/// How a VM's door on the host stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DoorState {
+    /// Nothing is left of it.
+    Absent,
+    /// Something is left of it, but this process does not listen there: it was made by one that has ended.
+    Stale,
+    /// This process listens there.
+    Open,
+}
+
 /// The one road into a guest, and out of it.
 ///
 /// # Contract
@@ -63,6 +74,9 @@ pub trait GuestChannel: Debug + Send + Sync + 'static {
     /// The next connection that the guest made to [`READY_PORT`]. Waits for one; at most a few unaccepted ones are kept,
     /// the newest win. `NotFound` where there is no door.
     async fn accept(&self, cx: &CallCx, id: VmId) -> Result<GuestIoBox>;
+
+    /// How a VM's door stands.
+    async fn observe(&self, cx: &CallCx, id: VmId) -> Result<DoorState>;
 
     /// Every id of which a door is left.
     async fn list(&self, cx: &CallCx) -> Result<Vec<VmId>>;

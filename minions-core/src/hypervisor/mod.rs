@@ -47,9 +47,11 @@ pub enum VmmPhase {
     Prepared,
     /// Its guest runs.
     Running,
+    /// It is dead, and something of it is left: files, a socket, a helper. `ensure_absent` clears it away.
+    Exited,
 }
 
-/// What was observed of a live monitor.
+/// What was observed of a monitor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VmmStatus {
     /// The epoch it was configured with.
@@ -100,7 +102,7 @@ pub trait Hypervisor: Debug + Send + Sync + 'static {
     async fn ensure_process(&self, cx: &CallCx, config: &VmmConfig) -> Result<StepReport>;
 
     /// The guest runs. Needs the disks and ports that `config` names: without them `NotFound`. A live monitor of the
-    /// same epoch is success; of a lower one a `Conflict`.
+    /// same epoch is success; of another one a `Conflict`. What is left of a dead one is cleared away first.
     async fn ensure_running(&self, cx: &CallCx, config: &VmmConfig) -> Result<StepReport>;
 
     /// No process, socket, lock or file of the id's monitor is left. Goes down the ladder: with
@@ -108,13 +110,14 @@ pub trait Hypervisor: Debug + Send + Sync + 'static {
     /// The grace counts within the call's deadline.
     async fn ensure_absent(&self, cx: &CallCx, id: VmId, how: &StopHow) -> Result<StepReport>;
 
-    /// The live monitor of an id; `None` when there is none. A dead one is `None` even if its files are left.
+    /// The monitor of an id; `None` only when nothing of it is left on the host. A dead one of which something is left is
+    /// [`VmmPhase::Exited`].
     async fn observe(&self, cx: &CallCx, id: VmId) -> Result<Option<VmmStatus>>;
 
     /// Every id of which anything is left on the host, alive or not.
     async fn list(&self, cx: &CallCx) -> Result<Vec<VmId>>;
 
-    /// Waits until the monitor of an id is gone, and returns at once where there is none. Never polls.
+    /// Waits until the monitor of an id is dead or gone, and returns at once where none is alive. Never polls.
     async fn wait_exit(&self, cx: &CallCx, id: VmId) -> Result<()>;
 
     /// At most `max` bytes from the end of the guest's serial log, as the guest wrote them: hostile.

@@ -26,8 +26,9 @@ pub struct PortConfig {
 /// What was observed of a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortStatus {
-    /// How a monitor opens it, and what the guest is told.
-    pub nic: NicAttachment,
+    /// How a monitor opens it, and what the guest is told. `None`: something is left of it, but it is not whole, not
+    /// pinned or not up.
+    pub nic: Option<NicAttachment>,
 }
 
 /// What a network can do.
@@ -67,7 +68,7 @@ pub trait Network: Debug + Send + Sync + 'static {
     /// The port and its rules are gone. `Conflict` while a monitor has it open.
     async fn ensure_absent(&self, cx: &CallCx, id: VmId) -> Result<StepReport>;
 
-    /// One port; `None` where it is not there whole.
+    /// One port; `None` only when nothing of it is left.
     async fn observe(&self, cx: &CallCx, id: VmId) -> Result<Option<PortStatus>>;
 
     /// Every id of which anything is left.

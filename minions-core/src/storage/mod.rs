@@ -37,6 +37,9 @@ pub struct VolumeStatus {
     pub size: ByteSize,
     /// Where a monitor opens it.
     pub path: PathBuf,
+    /// Whether it is published. `false`: left by a call that did not finish; the same call repeated finishes it, and
+    /// `ensure_volume_absent` clears it away. A monitor never opens such a one.
+    pub whole: bool,
 }
 
 /// What a storage can do.
@@ -100,10 +103,10 @@ pub trait Storage: Debug + Send + Sync + 'static {
     /// The volume is gone. `Conflict` while a process has it open.
     async fn ensure_volume_absent(&self, cx: &CallCx, id: VolumeId) -> Result<StepReport>;
 
-    /// One volume.
+    /// One volume; `None` only when nothing of it is left outside quarantine.
     async fn volume(&self, cx: &CallCx, id: VolumeId) -> Result<Option<VolumeStatus>>;
 
-    /// Every volume that is not in quarantine, in no order.
+    /// Every volume that is not in quarantine, unfinished ones too, in no order.
     async fn volumes(&self, cx: &CallCx) -> Result<Vec<VolumeId>>;
 
     /// Sets aside a volume that nobody can explain: it is kept, but no longer listed or opened.
