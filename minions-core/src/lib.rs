@@ -8,6 +8,7 @@ pub mod env;
 pub mod error;
 pub mod guest;
 pub mod hypervisor;
+pub mod memory;
 pub mod network;
 pub mod node;
 pub mod storage;

@@ -1,0 +1,119 @@
+//! The guest channel view of a simulated host.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::{Notify, watch};
+
+use super::model::Door;
+use super::{InMemoryHost, takes};
+use crate::env::CallCx;
+use crate::error::{Error, ErrorKind, Result};
+use crate::guest::{GuestCapabilities, GuestChannel, GuestIoBox};
+use crate::types::{Cid, StepReport, VmId};
+
+/// The guest channel of an [`InMemoryHost`].
+#[derive(Clone, Debug)]
+pub struct InMemoryGuests(InMemoryHost);
+
+impl InMemoryGuests {
+    pub(super) fn new(host: InMemoryHost) -> Self {
+        Self(host)
+    }
+
+    fn timings(&self) -> super::Timings {
+        self.0.lock().settings.timings.clone()
+    }
+
+    /// A connection that waits, or how to learn of the next one.
+    fn next(&self, id: VmId) -> Result<Next> {
+        let mut model = self.0.lock();
+        let door = model.doors.get_mut(&id).filter(|door| door.listening).ok_or_else(|| no_door(id))?;
+        let Some(stream) = door.waiting.pop_front() else {
+            return Ok(Next::Wait(door.arrived.clone(), door.alive.subscribe()));
+        };
+        // One wake-up may have stood for several arrivals.
+        if !door.waiting.is_empty() {
+            door.arrived.notify_one();
+        }
+        Ok(Next::Stream(Box::new(stream)))
+    }
+}
+
+/// A connection that waits to be accepted, or what tells of the next one and of the door's end.
+enum Next {
+    Stream(GuestIoBox),
+    Wait(Arc<Notify>, watch::Receiver<()>),
+}
+
+fn no_door(id: VmId) -> Error {
+    Error::not_found(format!("{id} has no open door on this host"))
+}
+
+#[async_trait]
+impl GuestChannel for InMemoryGuests {
+    fn capabilities(&self) -> GuestCapabilities {
+        GuestCapabilities {
+            name: "memory".to_owned(),
+            simulated: true,
+            max_connections: self.0.lock().settings.limits.max_connections,
+        }
+    }
+
+    async fn ensure_open(&self, cx: &CallCx, id: VmId, cid: Cid) -> Result<StepReport> {
+        takes(cx, self.timings().door).await?;
+        let mut model = self.0.lock();
+        if let Some(door) = model.doors.get_mut(&id) {
+            if door.cid != cid {
+                let message = format!("the door of {id} has the context id {}", door.cid.get());
+                return Err(Error::new(ErrorKind::AlreadyExists, message));
+            }
+            door.listening = true;
+        } else {
+            let door = Door {
+                cid,
+                listening: true,
+                waiting: VecDeque::new(),
+                arrived: Arc::new(Notify::new()),
+                alive: watch::Sender::new(()),
+            };
+            model.doors.insert(id, door);
+        }
+        model.doors_changed.notify_waiters();
+        Ok(StepReport::empty())
+    }
+
+    async fn ensure_absent(&self, cx: &CallCx, id: VmId) -> Result<StepReport> {
+        takes(cx, self.timings().door).await?;
+        self.0.lock().doors.remove(&id);
+        Ok(StepReport::empty())
+    }
+
+    async fn connect(&self, cx: &CallCx, id: VmId, port: u32) -> Result<GuestIoBox> {
+        takes(cx, self.timings().observe).await?;
+        self.0.dial(id, port)
+    }
+
+    async fn accept(&self, cx: &CallCx, id: VmId) -> Result<GuestIoBox> {
+        cx.bound(async {
+            loop {
+                let (arrived, mut alive) = match self.next(id)? {
+                    Next::Stream(stream) => return Ok(stream),
+                    Next::Wait(arrived, alive) => (arrived, alive),
+                };
+                tokio::select! {
+                    () = arrived.notified() => {}
+                    // The door changed or is gone: look again.
+                    _ = alive.changed() => {}
+                }
+            }
+        })
+        .await
+    }
+
+    async fn list(&self, cx: &CallCx) -> Result<Vec<VmId>> {
+        takes(cx, self.timings().observe).await?;
+        Ok(self.0.lock().doors.keys().copied().collect())
+    }
+}
