@@ -1,0 +1,115 @@
+//! What a host may ask of an agent.
+
+use super::exec::ExecRequest;
+use super::files::{ListRequest, ReadFile, WriteFile};
+
+/// One call. One connection carries exactly one.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "call", rename_all = "snake_case")]
+pub enum GuestCall {
+    /// Is the agent alive? The cheapest call.
+    Health,
+    /// Processors, memory, disks, network, load, listening ports.
+    Status,
+    /// Runs a program.
+    Exec(ExecRequest),
+    /// Sends a file's content.
+    ReadFile(ReadFile),
+    /// Replaces a file whole, or not at all.
+    WriteFile(WriteFile),
+    /// What a path is, without following a last symbolic link.
+    Stat {
+        /// Absolute.
+        path: String,
+    },
+    /// What a directory holds.
+    List(ListRequest),
+    /// Unpacks a tar stream below a directory, which is made where it is missing. No entry leaves it.
+    TarIn {
+        /// Absolute.
+        dest: String,
+    },
+    /// Sends a file or a directory as a tar stream. Names begin with the path's last part.
+    TarOut {
+        /// Absolute.
+        path: String,
+    },
+    /// A TCP connection to the guest's 127.0.0.1.
+    Forward {
+        /// Not 0.
+        port: u16,
+    },
+    /// The guest's interfaces, routes and resolvers.
+    Network,
+    /// Grows a file system to the size of its disk, while it is mounted.
+    GrowFilesystem {
+        /// Which.
+        target: FsTarget,
+    },
+    /// Ends the guest.
+    Shutdown {
+        /// How.
+        how: PowerHow,
+    },
+}
+
+impl GuestCall {
+    /// Whether an owner may send it through the API. The others are for the host alone.
+    #[must_use]
+    pub const fn for_tenant(&self) -> bool {
+        match self {
+            Self::Health
+            | Self::Status
+            | Self::Exec(_)
+            | Self::ReadFile(_)
+            | Self::WriteFile(_)
+            | Self::Stat { .. }
+            | Self::List(_)
+            | Self::TarIn { .. }
+            | Self::TarOut { .. }
+            | Self::Forward { .. }
+            | Self::Network => true,
+            Self::GrowFilesystem { .. } | Self::Shutdown { .. } => false,
+        }
+    }
+
+    /// Its word, for logs and metrics.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Health => "health",
+            Self::Status => "status",
+            Self::Exec(_) => "exec",
+            Self::ReadFile(_) => "read_file",
+            Self::WriteFile(_) => "write_file",
+            Self::Stat { .. } => "stat",
+            Self::List(_) => "list",
+            Self::TarIn { .. } => "tar_in",
+            Self::TarOut { .. } => "tar_out",
+            Self::Forward { .. } => "forward",
+            Self::Network => "network",
+            Self::GrowFilesystem { .. } => "grow_filesystem",
+            Self::Shutdown { .. } => "shutdown",
+        }
+    }
+}
+
+/// A file system of a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FsTarget {
+    /// The one at `/`.
+    Root,
+    /// The one at `/data`.
+    Data,
+}
+
+/// How a guest ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PowerHow {
+    /// Through its init, where it has one; else at once after its file systems are synced.
+    Orderly,
+    /// At once, after its file systems are synced.
+    Now,
+}
