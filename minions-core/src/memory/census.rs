@@ -57,6 +57,8 @@ pub struct VolumeCensus {
     pub id: VolumeId,
     /// Its bytes.
     pub size: ByteSize,
+    /// Whether the call that made it came to its end.
+    pub whole: bool,
     /// Equal exactly where the content is equal.
     pub fingerprint: [u8; 32],
     /// Whether it is set aside.
@@ -128,6 +130,7 @@ fn volumes(model: &Model) -> Vec<VolumeCensus> {
     let census = |id: &VolumeId, volume: &Volume, quarantined: bool| VolumeCensus {
         id: *id,
         size: volume.size,
+        whole: volume.whole,
         fingerprint: fingerprint(volume),
         quarantined,
     };
@@ -161,7 +164,7 @@ impl InMemoryHost {
             model.doors.iter().map(|(id, door)| DoorCensus { id: *id, cid: door.cid, listening: door.listening });
         Census {
             monitors: monitors.collect(),
-            residues: model.residues.iter().copied().collect(),
+            residues: model.residues.keys().copied().collect(),
             volumes: volumes(&model),
             ports: ports.collect(),
             doors: doors.collect(),

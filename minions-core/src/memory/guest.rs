@@ -10,7 +10,7 @@ use super::model::Door;
 use super::{InMemoryHost, takes};
 use crate::env::CallCx;
 use crate::error::{Error, ErrorKind, Result};
-use crate::guest::{GuestCapabilities, GuestChannel, GuestIoBox};
+use crate::guest::{DoorState, GuestCapabilities, GuestChannel, GuestIoBox};
 use crate::types::{Cid, StepReport, VmId};
 
 /// The guest channel of an [`InMemoryHost`].
@@ -110,6 +110,15 @@ impl GuestChannel for InMemoryGuests {
             }
         })
         .await
+    }
+
+    async fn observe(&self, cx: &CallCx, id: VmId) -> Result<DoorState> {
+        takes(cx, self.timings().observe).await?;
+        Ok(match self.0.lock().doors.get(&id) {
+            None => DoorState::Absent,
+            Some(door) if door.listening => DoorState::Open,
+            Some(_) => DoorState::Stale,
+        })
     }
 
     async fn list(&self, cx: &CallCx) -> Result<Vec<VmId>> {

@@ -202,17 +202,23 @@ impl Hypervisor for InMemoryHypervisor {
     async fn observe(&self, cx: &CallCx, id: VmId) -> Result<Option<VmmStatus>> {
         takes(cx, self.timings().observe).await?;
         let model = self.0.lock();
-        Ok(model.monitors.get(&id).map(|monitor| VmmStatus {
+        let live = model.monitors.get(&id).map(|monitor| VmmStatus {
             epoch: monitor.config.epoch,
             phase: monitor.phase,
             since: monitor.since,
-        }))
+        });
+        let dead = model.residues.get(&id).map(|left| VmmStatus {
+            epoch: left.epoch,
+            phase: VmmPhase::Exited,
+            since: left.since,
+        });
+        Ok(live.or(dead))
     }
 
     async fn list(&self, cx: &CallCx) -> Result<Vec<VmId>> {
         takes(cx, self.timings().observe).await?;
         let model = self.0.lock();
-        let mut ids: Vec<_> = model.monitors.keys().chain(&model.residues).copied().collect();
+        let mut ids: Vec<_> = model.monitors.keys().chain(model.residues.keys()).copied().collect();
         ids.sort_unstable();
         ids.dedup();
         Ok(ids)

@@ -63,6 +63,14 @@ impl InMemoryHost {
         self.lock().volumes.remove(&id).is_some()
     }
 
+    /// Leaves a volume as a call that did not finish would. `false` where there is none.
+    pub fn tear_volume(&self, id: VolumeId) -> bool {
+        self.lock().volumes.get_mut(&id).is_some_and(|volume| {
+            volume.whole = false;
+            true
+        })
+    }
+
     /// Takes a network port away, whoever uses it. `false` where there is none.
     pub fn remove_port(&self, id: VmId) -> bool {
         self.lock().ports.remove(&id).is_some()

@@ -1,6 +1,6 @@
 //! The one state of a simulated host. Plain values and transitions; nothing here waits.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ pub(super) struct Model {
     pub ports: BTreeMap<VmId, Port>,
     pub monitors: BTreeMap<VmId, Monitor>,
     /// Ids whose monitor died and left its files.
-    pub residues: BTreeSet<VmId>,
+    pub residues: BTreeMap<VmId, Residue>,
     pub doors: BTreeMap<VmId, Door>,
     /// Tells guests that dial in vain that it is worth another try.
     pub doors_changed: Arc<Notify>,
@@ -45,6 +45,8 @@ pub(super) struct Model {
 /// A disk's worth of bytes, modelled as a tree of files and a list of raw writes.
 #[derive(Clone, Debug)]
 pub(super) struct Volume {
+    /// Whether the call that made it came to its end.
+    pub whole: bool,
     pub size: ByteSize,
     pub base: Option<ImageId>,
     pub tree: Tree,
@@ -60,6 +62,13 @@ pub(super) struct Port {
     pub pinned: bool,
     /// Whether it carries packets. Never without the rules.
     pub up: bool,
+}
+
+/// What a dead monitor left: its files.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Residue {
+    pub epoch: u64,
+    pub since: UnixMillis,
 }
 
 /// A live process.
@@ -111,7 +120,7 @@ impl Model {
             quarantine: Vec::new(),
             ports: BTreeMap::new(),
             monitors: BTreeMap::new(),
-            residues: BTreeSet::new(),
+            residues: BTreeMap::new(),
             doors: BTreeMap::new(),
             doors_changed: Arc::new(Notify::new()),
             offences: Vec::new(),
@@ -148,14 +157,12 @@ impl Model {
 
     /// The process ends; its files stay until someone clears them.
     pub fn end_monitor(&mut self, id: VmId) -> bool {
-        let ended = self.monitors.remove(&id).is_some();
-        if ended {
-            self.residues.insert(id);
-            if let Some(door) = self.doors.get_mut(&id) {
-                door.waiting.clear();
-            }
+        let Some(monitor) = self.monitors.remove(&id) else { return false };
+        self.residues.insert(id, Residue { epoch: monitor.config.epoch, since: monitor.since });
+        if let Some(door) = self.doors.get_mut(&id) {
+            door.waiting.clear();
         }
-        ended
+        true
     }
 
     /// Checks that everything a configuration names is there, and gives the volumes that it opens.
@@ -170,7 +177,7 @@ impl Model {
         let mut open = Vec::with_capacity(config.disks.len());
         for disk in &config.disks {
             let id = volume_of(&disk.path)
-                .filter(|id| self.volumes.contains_key(id))
+                .filter(|id| self.volumes.get(id).is_some_and(|volume| volume.whole))
                 .ok_or_else(|| Error::not_found(format!("no volume at {}", disk.path.display())))?;
             let other = self.openers(id).find(|other| *other != config.id);
             if let Some(other) = other {

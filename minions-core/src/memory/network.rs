@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use async_trait::async_trait;
 
-use super::model::Port;
+use super::model::{Model, Port};
 use super::{InMemoryHost, conflict, takes};
 use crate::env::CallCx;
 use crate::error::{Error, ErrorKind, Result};
@@ -33,6 +33,29 @@ fn nic(config: &PortConfig) -> NicAttachment {
     NicAttachment { backend: NicBackend::Simulated, mac: config.mac, net }
 }
 
+/// The port is there, at least as something down and without rules. `true` if it is whole already.
+fn place(model: &mut Model, config: &PortConfig) -> Result<bool> {
+    let limits = &model.settings.limits;
+    if !(limits.pool_first..=limits.pool_last).contains(&config.ip) {
+        return Err(Error::invalid("ip", format!("{} is not in the pool of this network", config.ip)));
+    }
+    if let Some(port) = model.ports.get(&config.id) {
+        if port.config != *config {
+            let message = format!("{} has a port with other addresses: {}", config.id, port.config.ip);
+            return Err(Error::new(ErrorKind::AlreadyExists, message));
+        }
+        return Ok(port.up);
+    }
+    let clash = |other: &&PortConfig| other.ip == config.ip || other.mac == config.mac;
+    if let Some(other) = model.ports.values().map(|port| &port.config).find(clash) {
+        let message = format!("{} and {} would share an address", config.id, other.id);
+        model.offences.push(message.clone());
+        return Err(conflict(message));
+    }
+    model.ports.insert(config.id, Port { config: config.clone(), nic: nic(config), pinned: false, up: false });
+    Ok(false)
+}
+
 #[async_trait]
 impl Network for InMemoryNetwork {
     fn capabilities(&self) -> NetworkCapabilities {
@@ -47,28 +70,16 @@ impl Network for InMemoryNetwork {
     }
 
     async fn ensure_port(&self, cx: &CallCx, config: &PortConfig) -> Result<StepReport> {
-        takes(cx, self.timings().port).await?;
-        let mut model = self.0.lock();
-        let limits = &model.settings.limits;
-        if !(limits.pool_first..=limits.pool_last).contains(&config.ip) {
-            return Err(Error::invalid("ip", format!("{} is not in the pool of this network", config.ip)));
-        }
-        if let Some(port) = model.ports.get_mut(&config.id) {
-            if port.config != *config {
-                let message = format!("{} has a port with other addresses: {}", config.id, port.config.ip);
-                return Err(Error::new(ErrorKind::AlreadyExists, message));
-            }
-            port.pinned = true;
-            port.up = true;
+        if place(&mut self.0.lock(), config)? {
             return Ok(StepReport::empty());
         }
-        let clash = |other: &&PortConfig| other.ip == config.ip || other.mac == config.mac;
-        if let Some(other) = model.ports.values().map(|port| &port.config).find(clash) {
-            let message = format!("{} and {} would share an address", config.id, other.id);
-            model.offences.push(message.clone());
-            return Err(conflict(message));
+        takes(cx, self.timings().port).await?;
+        let mut model = self.0.lock();
+        place(&mut model, config)?;
+        if let Some(port) = model.ports.get_mut(&config.id) {
+            port.pinned = true;
+            port.up = true;
         }
-        model.ports.insert(config.id, Port { config: config.clone(), nic: nic(config), pinned: true, up: true });
         Ok(StepReport::empty())
     }
 
@@ -85,7 +96,7 @@ impl Network for InMemoryNetwork {
     async fn observe(&self, cx: &CallCx, id: VmId) -> Result<Option<PortStatus>> {
         takes(cx, self.timings().observe).await?;
         let model = self.0.lock();
-        Ok(model.ports.get(&id).filter(|port| port.pinned).map(|port| PortStatus { nic: port.nic.clone() }))
+        Ok(model.ports.get(&id).map(|port| PortStatus { nic: port.up.then(|| port.nic.clone()) }))
     }
 
     async fn list(&self, cx: &CallCx) -> Result<Vec<VmId>> {

@@ -51,12 +51,13 @@ fn room(model: &Model, more: u64) -> Result<()> {
     Ok(())
 }
 
-fn make(model: &mut Model, config: &VolumeConfig) -> Result<StepReport> {
+/// The volume is there, at least as something unfinished. `true` if it is whole already, and large enough now.
+fn begin(model: &mut Model, config: &VolumeConfig) -> Result<bool> {
     let VolumeConfig { id, size, source } = config;
     if *size > model.settings.limits.max_volume {
         return Err(Error::invalid("size", format!("a volume has at most {}", model.settings.limits.max_volume)));
     }
-    if let Some(volume) = model.volumes.get(id) {
+    if let Some(volume) = model.volumes.get(id).filter(|volume| volume.whole) {
         let now = volume.size;
         if *size < now {
             return Err(Error::invalid("size", format!("{id} has {now}; a volume never shrinks")));
@@ -65,7 +66,7 @@ fn make(model: &mut Model, config: &VolumeConfig) -> Result<StepReport> {
         if let Some(volume) = model.volumes.get_mut(id) {
             volume.size = *size;
         }
-        return Ok(StepReport::empty());
+        return Ok(true);
     }
     let (least, base, tree) = match source {
         VolumeSource::Empty => (ByteSize::bytes(1), None, Tree::default()),
@@ -77,9 +78,11 @@ fn make(model: &mut Model, config: &VolumeConfig) -> Result<StepReport> {
     if *size < least {
         return Err(Error::invalid("size", format!("{id} needs at least {least}")));
     }
+    // What an unfinished one holds is given back before it is begun anew.
+    model.volumes.remove(id);
     room(model, size.get())?;
-    model.volumes.insert(*id, Volume { size: *size, base, tree, raw: Vec::new() });
-    Ok(StepReport::empty())
+    model.volumes.insert(*id, Volume { whole: false, size: *size, base, tree, raw: Vec::new() });
+    Ok(false)
 }
 
 #[async_trait]
@@ -133,8 +136,18 @@ impl Storage for InMemoryStorage {
     }
 
     async fn ensure_volume(&self, cx: &CallCx, config: &VolumeConfig) -> Result<StepReport> {
+        if begin(&mut self.0.lock(), config)? {
+            return Ok(StepReport::empty());
+        }
         takes(cx, self.timings().volume).await?;
-        make(&mut self.0.lock(), config)
+        let mut model = self.0.lock();
+        // Whoever cleared it away meanwhile has been overtaken: this call promised that it is there.
+        if !begin(&mut model, config)?
+            && let Some(volume) = model.volumes.get_mut(&config.id)
+        {
+            volume.whole = true;
+        }
+        Ok(StepReport::empty())
     }
 
     async fn ensure_volume_absent(&self, cx: &CallCx, id: VolumeId) -> Result<StepReport> {
@@ -150,7 +163,11 @@ impl Storage for InMemoryStorage {
     async fn volume(&self, cx: &CallCx, id: VolumeId) -> Result<Option<VolumeStatus>> {
         takes(cx, self.timings().observe).await?;
         let model = self.0.lock();
-        Ok(model.volumes.get(&id).map(|volume| VolumeStatus { size: volume.size, path: volume_path(id) }))
+        Ok(model.volumes.get(&id).map(|volume| VolumeStatus {
+            size: volume.size,
+            path: volume_path(id),
+            whole: volume.whole,
+        }))
     }
 
     async fn volumes(&self, cx: &CallCx) -> Result<Vec<VolumeId>> {
