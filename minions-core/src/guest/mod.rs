@@ -1,5 +1,8 @@
 //! Port 4: the one road into a guest, and out of it.
 
+pub mod client;
+mod ext;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -9,6 +12,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::env::CallCx;
 use crate::error::Result;
 use crate::types::{Cid, StepReport, VmId};
+
+pub use ext::{GuestChannelExt, GuestReady};
 
 /// The port on which the agent listens in the guest. Privileged there: only root can take it.
 pub const AGENT_PORT: u32 = 1023;

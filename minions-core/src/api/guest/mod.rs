@@ -22,6 +22,7 @@ mod frame;
 pub mod handshake;
 mod hello;
 mod json;
+mod pump;
 mod ready;
 mod reply;
 mod status;
@@ -39,6 +40,7 @@ pub use files::{FileEntry, FileInfo, FileKind, ListRequest, ReadFile, WriteFile}
 pub use frame::{CHANNEL_MAIN, CHANNEL_STDERR, Frame, FrameDecoder, FrameError, MAX_CONTROL, MAX_DATA, MAX_FRAME};
 pub use hello::{Hello, Nonce, PROTOCOL_VERSIONS, Proof, Purpose};
 pub use json::MAX_DEPTH;
+pub use pump::pump;
 pub use ready::{ReadyAck, ReadyReport};
 pub use reply::{Reply, WireError};
 pub use status::{CpuStatus, DiskStatus, Health, Interface, Listener, Load, MemoryStatus, NetworkStatus, Status};
