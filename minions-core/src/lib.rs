@@ -7,6 +7,8 @@ pub mod api;
 pub mod env;
 pub mod error;
 pub mod guest;
+#[cfg(feature = "host-parts")]
+pub mod host;
 pub mod hypervisor;
 pub mod memory;
 pub mod network;

@@ -1,5 +1,8 @@
 //! Port 3: network ports of one host's VMs.
 
+#[cfg(feature = "user-network")]
+pub mod user;
+
 use std::fmt::Debug;
 use std::net::Ipv4Addr;
 use std::sync::Arc;

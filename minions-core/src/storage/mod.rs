@@ -1,5 +1,8 @@
 //! Port 2: images and volumes of one host.
 
+#[cfg(feature = "file-storage")]
+pub mod file;
+
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;

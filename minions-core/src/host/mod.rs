@@ -1,0 +1,24 @@
+//! What adapters of real hosts share: commands, long-lived processes and the keys that they hold, files, preflight.
+
+pub mod command;
+pub mod error;
+pub mod files;
+pub mod key;
+pub mod lock;
+pub mod lookup;
+pub mod preflight;
+pub mod process;
+pub mod spawn;
+
+use crate::error::{Error, Result};
+
+/// Runs file work off the runtime's threads. The work goes on when the caller is dropped, so it must hold whatever
+/// keeps others away.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(stopped) => Err(Error::internal("file work ended early")
+            .with_effect(crate::error::Effect::Unknown)
+            .with_source(stopped)),
+    }
+}
