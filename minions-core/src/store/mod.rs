@@ -3,9 +3,13 @@
 
 pub mod fleet;
 pub mod journal;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 
 pub use fleet::{
     Event, EventKind, FleetChange, FleetStore, Guard, NewEvent, OperationRow, OperationState, Owner, VmQuery, VmRow,
     Write,
 };
 pub use journal::{Accepted, GoalEntry, Journal, JournalRow, LeasePool, Outcome};
+#[cfg(feature = "sqlite")]
+pub use sqlite::{SqliteFleet, SqliteJournal};

@@ -1,0 +1,279 @@
+//! One database file: a writer that commits in groups, and a few readers.
+//!
+//! All of it runs on tokio's blocking threads, never on those of the runtime. There is at most one writing task: it takes
+//! every change that is waiting into one transaction, each inside a savepoint of its own, and answers all of them after
+//! the one commit. While a commit waits for the disk, the next group gathers.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rusqlite::Connection;
+use tokio::sync::{Semaphore, oneshot};
+
+use super::batch::{self, Call, Job};
+use super::error::{Result, SqliteError};
+use super::open::{self, Lock};
+use super::schema::Schema;
+use super::{backup, backup::Existing};
+use crate::env::CallCx;
+
+/// Connections that read at the same time.
+const READERS: u32 = 2;
+
+/// Changes in one transaction: bounds how long the first of them waits for the last.
+const GROUP: usize = 256;
+
+/// An open database; cheap to clone.
+#[derive(Clone)]
+pub(super) struct Database(Arc<Shared>);
+
+struct Shared {
+    path: PathBuf,
+    schema: Schema,
+    created: bool,
+    queue: Mutex<Queue>,
+    /// Set by a commit that may or may not be on the disk, cleared by one that is: until then nobody may read.
+    doubtful: AtomicBool,
+    commits: AtomicU64,
+    permits: Arc<Semaphore>,
+    readers: Mutex<Vec<Connection>>,
+    writer: Mutex<Option<Connection>>,
+    /// Last, so that it is dropped after the connections.
+    lock: Mutex<Option<Lock>>,
+    #[cfg(test)]
+    fail_next_commit: AtomicBool,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: Vec<Box<dyn Job>>,
+    /// Somebody is on the way through the queue.
+    draining: bool,
+    closed: bool,
+}
+
+impl Database {
+    pub(super) async fn open(path: PathBuf, schema: Schema) -> Result<Self> {
+        let opened = tokio::task::spawn_blocking(move || {
+            let opened = open::open(&path, &schema, usize::try_from(READERS).unwrap_or(1))?;
+            Ok(Self(Arc::new(Shared {
+                path,
+                schema,
+                created: opened.created,
+                queue: Mutex::default(),
+                doubtful: AtomicBool::new(false),
+                commits: AtomicU64::new(0),
+                permits: Arc::new(Semaphore::new(opened.readers.len())),
+                readers: Mutex::new(opened.readers),
+                writer: Mutex::new(Some(opened.writer)),
+                lock: Mutex::new(Some(opened.lock)),
+                #[cfg(test)]
+                fail_next_commit: AtomicBool::new(false),
+            })))
+        });
+        opened.await.unwrap_or(Err(SqliteError::Gone))
+    }
+
+    /// Whether opening it made it.
+    pub(super) fn created(&self) -> bool {
+        self.0.created
+    }
+
+    /// Transactions that were committed, each of which waited for the disk once.
+    pub(super) fn commits(&self) -> u64 {
+        self.0.commits.load(Ordering::Relaxed)
+    }
+
+    /// Runs a change in a savepoint of the next group, and returns when the group is durable. What the change returns as
+    /// an error is undone; the others in the group do not notice.
+    pub(super) async fn write<T, W>(&self, cx: &CallCx, work: W) -> crate::Result<T>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        cx.bound(async { Ok(self.enqueue(work).await?) }).await
+    }
+
+    /// Runs a query on one of the readers.
+    pub(super) async fn read<T, W>(&self, cx: &CallCx, work: W) -> crate::Result<T>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        cx.bound(async {
+            if self.0.doubtful.load(Ordering::Acquire) {
+                // Any commit settles the doubt.
+                self.enqueue(|_| Ok(())).await?;
+            }
+            Ok(self.on_a_reader(work).await?)
+        })
+        .await
+    }
+
+    /// Copies the database to a new file and checks the copy. Changes go on meanwhile.
+    pub(super) async fn backup_to(&self, to: PathBuf) -> crate::Result<()> {
+        let schema = self.0.schema;
+        Ok(self.on_a_reader(move |reader| backup::write(reader, &schema, &to, Existing::Refuse)).await?)
+    }
+
+    /// Waits for what was accepted, then closes the file and releases its lock. Later calls are refused.
+    pub(super) async fn close(&self) -> crate::Result<()> {
+        let last = self.enqueue(|_| Ok(()));
+        let drained = last.await;
+        lock(&self.0.queue).closed = true;
+        let Ok(permits) = self.0.permits.acquire_many(READERS).await else { return Ok(()) };
+        self.0.permits.close();
+        drop(permits);
+        let shared = self.0.clone();
+        let closed = tokio::task::spawn_blocking(move || {
+            lock(&shared.readers).clear();
+            drop(lock(&shared.writer).take());
+            drop(lock(&shared.lock).take());
+        });
+        closed.await.map_err(|_| SqliteError::Gone)?;
+        Ok(drained?)
+    }
+
+    async fn enqueue<T, W>(&self, work: W) -> Result<T>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let lead = {
+            let mut queue = lock(&self.0.queue);
+            if queue.closed {
+                return Err(SqliteError::Closed);
+            }
+            queue.waiting.push(Box::new(Call::new(work, reply)));
+            !std::mem::replace(&mut queue.draining, true)
+        };
+        if lead {
+            let drain = Drain { shared: self.0.clone(), done: false };
+            tokio::task::spawn_blocking(move || drain.run());
+        }
+        answer.await.unwrap_or(Err(SqliteError::Gone))
+    }
+
+    async fn on_a_reader<T, W>(&self, work: W) -> Result<T>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        let permit = self.0.permits.clone().acquire_owned().await.map_err(|_| SqliteError::Closed)?;
+        let shared = self.0.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let reader = Borrowed::take(&shared)?;
+            let result = reader.0.as_ref().map_or(Err(SqliteError::Closed), work);
+            drop(reader);
+            // Only now: whoever gets the permit finds a connection.
+            drop(permit);
+            result
+        });
+        done.await.unwrap_or(Err(SqliteError::Gone))
+    }
+
+    #[cfg(test)]
+    pub(super) fn fail_next_commit(&self) {
+        self.0.fail_next_commit.store(true, Ordering::Release);
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database").field("path", &self.0.path).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn commit(&self, mut group: Vec<Box<dyn Job>>) {
+        // Nobody waits for these any more, and nothing of theirs has happened.
+        group.retain(|job| !job.abandoned());
+        if group.is_empty() {
+            return;
+        }
+        let end = match lock(&self.writer).as_ref() {
+            None => batch::End::Closed,
+            Some(writer) => batch::run(writer, &mut group, self.doubtful.load(Ordering::Acquire), || {
+                #[cfg(test)]
+                if self.fail_next_commit.swap(false, Ordering::AcqRel) {
+                    return writer.execute_batch("ROLLBACK; SELECT no_such_column");
+                }
+                writer.execute_batch("COMMIT")
+            }),
+        };
+        match &end {
+            batch::End::Durable { committed: true } => {
+                self.commits.fetch_add(1, Ordering::Relaxed);
+                self.doubtful.store(false, Ordering::Release);
+            }
+            batch::End::Unknown(refusal) => {
+                tracing::error!(path = %self.path.display(), error = %refusal.text, "a commit may or may not be durable");
+                self.doubtful.store(true, Ordering::Release);
+            }
+            _ => {}
+        }
+        for job in group {
+            job.answer(&end);
+        }
+    }
+}
+
+/// The one task that writes. However it ends, the next change starts another.
+struct Drain {
+    shared: Arc<Shared>,
+    done: bool,
+}
+
+impl Drain {
+    fn run(mut self) {
+        loop {
+            let group = {
+                let mut queue = lock(&self.shared.queue);
+                if queue.waiting.is_empty() {
+                    queue.draining = false;
+                    self.done = true;
+                    return;
+                }
+                let take = queue.waiting.len().min(GROUP);
+                queue.waiting.drain(..take).collect()
+            };
+            self.shared.commit(group);
+        }
+    }
+}
+
+impl Drop for Drain {
+    fn drop(&mut self) {
+        if !self.done {
+            // It never ran, or died: those who wait are told so, instead of waiting for nobody.
+            let mut queue = lock(&self.shared.queue);
+            queue.draining = false;
+            queue.waiting.clear();
+        }
+    }
+}
+
+/// A reader that goes back to the others, come what may.
+struct Borrowed<'a>(Option<Connection>, &'a Shared);
+
+impl<'a> Borrowed<'a> {
+    fn take(shared: &'a Shared) -> Result<Self> {
+        let reader = lock(&shared.readers).pop().ok_or(SqliteError::Closed)?;
+        Ok(Self(Some(reader), shared))
+    }
+}
+
+impl Drop for Borrowed<'_> {
+    fn drop(&mut self) {
+        if let Some(reader) = self.0.take() {
+            lock(&self.1.readers).push(reader);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

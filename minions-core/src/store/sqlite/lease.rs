@@ -1,0 +1,139 @@
+//! What a host lends out: the lowest that was never used, and when there is no such one, the one freed longest ago.
+
+use rusqlite::Connection;
+
+use super::column;
+use super::error::{Result, SqliteError};
+use crate::error::{Error, ErrorKind};
+use crate::store::journal::LeasePool;
+use crate::types::{AgentSecret, Cid, Lease, MacAddr, VmId};
+
+/// What is lent out by number. Link addresses are not: each follows from its IP address, and is unique as that is.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Cid,
+    Ip,
+    Uid,
+}
+
+impl Kind {
+    const ALL: [Kind; 3] = [Self::Cid, Self::Ip, Self::Uid];
+
+    /// Its column in `lease`, and its word in `freed`.
+    const fn column(self) -> &'static str {
+        match self {
+            Self::Cid => "cid",
+            Self::Ip => "ip",
+            Self::Uid => "uid",
+        }
+    }
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Cid => "VSOCK context ids",
+            Self::Ip => "addresses",
+            Self::Uid => "users",
+        }
+    }
+
+    /// First and last of what there is to lend.
+    fn range(self, pool: &LeasePool) -> (u32, u32) {
+        match self {
+            Self::Cid => (Cid::FIRST.get(), u32::MAX - 1),
+            Self::Ip => (pool.ip_first.into(), pool.ip_last.into()),
+            Self::Uid => (pool.uid_first, pool.uid_first.saturating_add(pool.uid_count - 1)),
+        }
+    }
+}
+
+/// Refuses a pool that nothing could ever come from.
+pub(super) fn check(pool: &LeasePool) -> Result<(), Error> {
+    if pool.ip_first > pool.ip_last {
+        return Err(Error::invalid("ip_first", "the first address lies behind the last"));
+    }
+    if pool.uid_count == 0 || pool.uid_first.checked_add(pool.uid_count - 1).is_none() {
+        return Err(Error::invalid("uid_count", "the range of users is empty or too large"));
+    }
+    Ok(())
+}
+
+/// Lends to a VM whose row is there.
+pub(super) fn lend(writer: &Connection, pool: &LeasePool, vm: VmId, secret: &AgentSecret) -> Result<()> {
+    let cid = take(writer, Kind::Cid, pool)?;
+    let ip = take(writer, Kind::Ip, pool)?;
+    let uid = take(writer, Kind::Uid, pool)?;
+    let mut statement =
+        writer.prepare_cached("INSERT INTO lease (vm, cid, ip, mac, uid, secret) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    let mac = mac_of(ip).to_string();
+    statement.execute((column::id(vm.bits()), cid, ip, mac, uid, secret.expose()))?;
+    Ok(())
+}
+
+/// Takes back what a VM was lent, and forgets its secret.
+pub(super) fn free(writer: &Connection, vm: VmId) -> Result<()> {
+    for kind in Kind::ALL {
+        let column = kind.column();
+        let sql = format!("INSERT INTO freed (kind, value) SELECT '{column}', {column} FROM lease WHERE vm = ?1");
+        writer.prepare_cached(&sql)?.execute([column::id(vm.bits())])?;
+    }
+    writer.prepare_cached("DELETE FROM lease WHERE vm = ?1")?.execute([column::id(vm.bits())])?;
+    Ok(())
+}
+
+/// Reads the lease from a row that has its columns.
+pub(super) fn read(row: &rusqlite::Row<'_>) -> Result<Lease> {
+    Ok(Lease {
+        cid: Cid::new(row.get("cid")?).map_err(|error| SqliteError::row("cid", error))?,
+        ip: row.get::<_, u32>("ip")?.into(),
+        mac: column::parsed(row, "mac")?,
+        uid: row.get("uid")?,
+        secret: AgentSecret::from_bytes(row.get("secret")?),
+    })
+}
+
+fn mac_of(ip: u32) -> MacAddr {
+    MacAddr::local(u64::from(ip))
+}
+
+fn take(writer: &Connection, kind: Kind, pool: &LeasePool) -> Result<u32> {
+    let range = kind.range(pool);
+    if let Some(value) = never_used(writer, kind, range)? {
+        return Ok(value);
+    }
+    let sql = "SELECT value FROM freed WHERE kind = ?1 AND value BETWEEN ?2 AND ?3 ORDER BY turn LIMIT 1";
+    let mut statement = writer.prepare_cached(sql)?;
+    let Some(value) = column::first(&mut statement, (kind.column(), range.0, range.1), |row| Ok(row.get("value")?))?
+    else {
+        let message = format!("this host has no {} left to lend; destroy a vm, or widen the pool", kind.word());
+        return Err(SqliteError::rule(ErrorKind::Exhausted, "no_capacity", message));
+    };
+    writer.prepare_cached("DELETE FROM freed WHERE kind = ?1 AND value = ?2")?.execute((kind.column(), value))?;
+    Ok(value)
+}
+
+/// Values are given out upwards, so that the next one stands behind the highest that ever was; only where the pool was
+/// changed are there gaps to look for.
+fn never_used(writer: &Connection, kind: Kind, (first, last): (u32, u32)) -> Result<Option<u32>> {
+    let column = kind.column();
+    let used = format!("SELECT {column} AS value FROM lease UNION ALL SELECT value FROM freed WHERE kind = '{column}'");
+    let sql = format!("SELECT max(value) AS highest FROM (SELECT value FROM ({used}) WHERE value BETWEEN ?1 AND ?2)");
+    let mut statement = writer.prepare_cached(&sql)?;
+    let highest: Option<u32> = column::first(&mut statement, [first, last], |row| Ok(row.get("highest")?))?.flatten();
+    match highest {
+        None => return Ok(Some(first)),
+        Some(highest) if highest < last => return Ok(Some(highest + 1)),
+        Some(_) => {}
+    }
+    let sql = format!("SELECT DISTINCT value FROM ({used}) WHERE value BETWEEN ?1 AND ?2 ORDER BY value");
+    let mut statement = writer.prepare_cached(&sql)?;
+    let mut rows = statement.query([first, last])?;
+    let mut next = first;
+    while let Some(row) = rows.next()? {
+        if row.get::<_, u32>("value")? != next {
+            return Ok(Some(next));
+        }
+        // The last one was seen above, and nothing is behind it.
+        next = next.saturating_add(1);
+    }
+    Ok(None)
+}
