@@ -4,6 +4,7 @@
 //! [`guest::GuestChannel`].
 
 pub mod api;
+pub mod engine;
 pub mod env;
 pub mod error;
 pub mod guest;
@@ -13,6 +14,7 @@ pub mod hypervisor;
 pub mod memory;
 pub mod network;
 pub mod node;
+pub mod service;
 pub mod storage;
 pub mod store;
 pub mod types;

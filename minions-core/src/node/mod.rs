@@ -1,11 +1,16 @@
 //! Port 6: one host as the fleet sees it.
 
+mod local;
+
 use std::fmt::Debug;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use local::LocalNode;
+
+use crate::api::guest::GuestCall;
 use crate::env::CallCx;
 use crate::error::{ErrorKind, Result};
 use crate::guest::{GuestCapabilities, GuestIoBox};
@@ -111,8 +116,9 @@ pub trait Node: Debug + Send + Sync + 'static {
     /// What changed after a place; waits until something does, or until the deadline, and then returns an empty page.
     async fn changes(&self, cx: &CallCx, after: u64) -> Result<NodeChanges>;
 
-    /// A proven connection to the VM's agent, on which the caller sends one call.
-    async fn open(&self, cx: &CallCx, vm: VmId) -> Result<GuestIoBox>;
+    /// A call into the VM's guest: the connection is proven, the call sent. What follows on it are the raw frames of
+    /// that call.
+    async fn open(&self, cx: &CallCx, vm: VmId, call: &GuestCall) -> Result<GuestIoBox>;
 
     /// At most `max` bytes from the end of the guest's serial log: hostile.
     async fn console_log(&self, cx: &CallCx, vm: VmId, max: usize) -> Result<Vec<u8>>;

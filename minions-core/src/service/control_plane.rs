@@ -1,6 +1,6 @@
 //! The one face of the service: in process, and over HTTP.
 
-use std::fmt::{self, Debug};
+use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,8 +34,8 @@ impl FromStr for VmRef {
 impl fmt::Display for VmRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Id(id) => id.fmt(f),
-            Self::Name(name) => name.fmt(f),
+            Self::Id(id) => fmt::Display::fmt(id, f),
+            Self::Name(name) => fmt::Display::fmt(name, f),
         }
     }
 }
@@ -83,13 +83,23 @@ pub enum VmAction {
 /// - The same idempotency key with the same request returns the same operation, with another request it is
 ///   `InvalidArgument` reason `idempotency_key_reused`.
 #[async_trait]
-pub trait ControlPlane: Debug + Send + Sync + 'static {
+pub trait ControlPlane: fmt::Debug + Send + Sync + 'static {
     /// Creates a VM and starts it.
-    async fn create(&self, caller: &Caller, request: &v1::CreateVm, key: Option<&IdempotencyKey>) -> Result<v1::Operation>;
+    async fn create(
+        &self,
+        caller: &Caller,
+        request: &v1::CreateVm,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<v1::Operation>;
 
     /// Changes a VM.
-    async fn act(&self, caller: &Caller, vm: &VmRef, action: &VmAction, key: Option<&IdempotencyKey>)
-    -> Result<v1::Operation>;
+    async fn act(
+        &self,
+        caller: &Caller,
+        vm: &VmRef,
+        action: &VmAction,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<v1::Operation>;
 
     /// One VM. By id, a tombstone too.
     async fn vm(&self, caller: &Caller, vm: &VmRef) -> Result<v1::Vm>;

@@ -1,7 +1,19 @@
-//! Who may do what, with how much: the use cases, over nodes and a fleet store.
+//! Who may do what, with how much: the use cases, over a node and a fleet store.
 
+pub mod admit;
+mod authz;
 pub mod caller;
 pub mod control_plane;
+mod convert;
+mod follow;
+mod inner;
+mod intent;
+mod limits;
+mod local;
+mod push;
+mod waiters;
 
 pub use caller::{Caller, Role};
 pub use control_plane::{ControlPlane, DynControlPlane, IdempotencyKey, VmAction, VmRef};
+pub use limits::{Defaults, Quota};
+pub use local::{LocalControlPlane, ServiceConfig};

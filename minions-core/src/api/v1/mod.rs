@@ -11,5 +11,5 @@ pub use event::{Event, EventBody, EventPage};
 pub use host::{HostStatus, VersionInfo};
 pub use image::{Image, ImageList};
 pub use operation::{Operation, OperationOutcome};
-pub use problem::Problem;
+pub use problem::{Problem, status_of};
 pub use vm::{CreateVm, DestroyVm, ListVms, RenameVm, ResizeVm, RestartVm, StartVm, StopVm, Vm, VmPage};

@@ -1,0 +1,452 @@
+//! The run of one VM: observe, plan, one stage, again, until there is nothing to do or nothing but to wait.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::board::Board;
+use super::execute::execute;
+use super::observe::{Known, Observed, observe};
+use super::pace::Pace;
+use super::plan::{Plan, Stage, plan};
+use super::queue::Queue;
+use super::step::Step;
+use super::{EngineConfig, Ports, status};
+use crate::env::{CallCx, Env};
+use crate::error::{Error, ErrorKind, Result};
+use crate::hypervisor::VmmPhase;
+use crate::node::{NodeVm, Settled};
+use crate::store::{GoalEntry, JournalRow, Outcome};
+use crate::types::{BootMark, Generation, Goal, StateReason, StepReport, VmId, VmState};
+
+/// What one engine remembers of one VM. Nothing in it is needed to be right, only to be quick and to tell people.
+#[derive(Debug, Default)]
+struct Memory {
+    known: Known,
+    pace: Pace,
+    generation: Generation,
+    trouble: Option<StateReason>,
+    marks: Vec<BootMark>,
+    restarts: u32,
+    watch: Option<(u64, AbortHandle)>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) ports: Ports,
+    pub(super) env: Env,
+    config: EngineConfig,
+    pub(super) board: Board,
+    pub(super) queue: Queue,
+    working: Semaphore,
+    memory: Mutex<HashMap<VmId, Memory>>,
+}
+
+/// What a run does next.
+enum Next {
+    /// Observe and plan again at once.
+    Again,
+    /// Nothing to do until something happens.
+    Rest,
+    /// Try again after this long, or as soon as something else is asked for.
+    After(Duration),
+}
+
+impl Inner {
+    pub(super) fn new(ports: Ports, env: Env, config: EngineConfig) -> Self {
+        Self {
+            ports,
+            env,
+            board: Board::default(),
+            queue: Queue::default(),
+            working: Semaphore::new(config.parallel),
+            memory: Mutex::default(),
+            config,
+        }
+    }
+
+    pub(super) fn end(&self) {
+        self.queue.end();
+        for (_, memory) in self.memory().drain() {
+            if let Some((_, watch)) = memory.watch {
+                watch.abort();
+            }
+        }
+    }
+
+    fn memory(&self) -> MutexGuard<'_, HashMap<VmId, Memory>> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember<T>(&self, vm: VmId, change: impl FnOnce(&mut Memory) -> T) -> T {
+        change(self.memory().entry(vm).or_default())
+    }
+
+    pub(super) async fn wake_all(self: &Arc<Self>) -> Result<()> {
+        let mut after = None;
+        loop {
+            let cx = CallCx::new("wake_all", self.config.observe_limit);
+            let rows = self.ports.journal.rows(&cx, after, 500).await?;
+            let Some(last) = rows.last() else { return Ok(()) };
+            after = Some(last.entry.vm);
+            for row in &rows {
+                self.wake(row.entry.vm);
+            }
+        }
+    }
+
+    pub(super) fn wake(self: &Arc<Self>, vm: VmId) {
+        let inner = self.clone();
+        self.queue.wake(vm, |interrupt| async move { inner.run(vm, &interrupt).await });
+    }
+
+    /// Says that an entry was taken on, before anything was done for it.
+    pub(super) fn announce(&self, row: &JournalRow) {
+        let state = match row.entry.goal {
+            Goal::Absent => VmState::Deleting,
+            _ => match self.board.get(row.entry.vm) {
+                // Until the next observation the old word stands, unless it is one that the new goal makes untrue.
+                Some(known) if known.state != VmState::Failed => known.state,
+                _ if row.provisioned => VmState::Starting,
+                _ => VmState::Creating,
+            },
+        };
+        self.publish(&row.entry, state, None, row.lease.ip, status::settled(row));
+    }
+
+    async fn run(self: Arc<Self>, vm: VmId, interrupt: &Notify) {
+        loop {
+            let next = match self.turn(vm, interrupt).await {
+                Ok(next) => next,
+                Err(error) => {
+                    tracing::warn!(%vm, error = %error.chain(), "cannot tell how the VM stands; will look again");
+                    Next::After(self.failed(vm, &error).0)
+                }
+            };
+            match next {
+                Next::Again => {}
+                Next::After(wait) => {
+                    let _ = tokio::time::timeout(wait, interrupt.notified()).await;
+                }
+                Next::Rest if self.queue.finish(vm) => {}
+                Next::Rest => return,
+            }
+        }
+    }
+
+    /// One observation, one plan, at most one stage.
+    async fn turn(self: &Arc<Self>, vm: VmId, interrupt: &Notify) -> Result<Next> {
+        let cx = CallCx::new("observe", self.config.observe_limit);
+        let permit = self.working.acquire().await.map_err(|_| Error::internal("the engine has ended"))?;
+        let Some(row) = self.ports.journal.row(&cx, vm).await? else {
+            self.forget(vm);
+            return Ok(Next::Rest);
+        };
+        let known = self.remember(vm, |memory| {
+            if memory.generation != row.entry.generation {
+                memory.generation = row.entry.generation;
+                memory.pace.reset();
+                memory.trouble = None;
+                memory.marks.clear();
+                memory.known.asked = None;
+                memory.known.waited = None;
+            }
+            memory.known
+        });
+        let seen = observe(&self.ports, &cx, &row, known).await?;
+        if self.note_death(&row, &seen) {
+            let reason =
+                StateReason::new("crash_loop", "the monitor died again and again; look at the logs, then start it");
+            return self.give_up(&row, ErrorKind::Unavailable, reason).await;
+        }
+        let plan = plan(&row, &seen);
+        self.publish_seen(&row, &seen, &plan);
+        match plan {
+            Plan::Met => {
+                self.settle_met(&cx, &row).await?;
+                self.watch_exit(&row, &seen);
+                self.remember(vm, |memory| memory.pace.succeeded());
+                Ok(Next::Rest)
+            }
+            Plan::Bury => {
+                self.ports.journal.bury(&cx, vm, row.entry.generation).await?;
+                self.publish(&row.entry, VmState::Deleting, None, row.lease.ip, Some(Settled::Gone));
+                self.forget(vm);
+                Ok(Next::Rest)
+            }
+            Plan::GiveUp { kind, reason } => self.give_up(&row, kind, reason).await,
+            Plan::Stages(stages) => {
+                let Some(stage) = stages.into_iter().next() else { return Ok(Next::Rest) };
+                let permit = if stage.iter().all(Step::is_wait) {
+                    drop(permit);
+                    None
+                } else {
+                    Some(permit)
+                };
+                let next = self.stage(&row, &seen, stage, interrupt).await;
+                drop(permit);
+                next
+            }
+        }
+    }
+
+    /// Runs the steps of one stage at the same time.
+    async fn stage(
+        self: &Arc<Self>,
+        row: &JournalRow,
+        seen: &Observed,
+        stage: Stage,
+        interrupt: &Notify,
+    ) -> Result<Next> {
+        let vm = row.entry.vm;
+        let attempt = self.remember(vm, |memory| memory.pace.attempt());
+        let waits = stage.iter().all(Step::is_wait);
+        let mut tasks = JoinSet::new();
+        let shared = Arc::new((row.clone(), seen.clone()));
+        for step in stage {
+            let (inner, shared) = (self.clone(), shared.clone());
+            tasks.spawn(async move {
+                let start = inner.env.clock.monotonic();
+                let result =
+                    execute(&inner.ports, &inner.env, &inner.config, &shared.0, &shared.1, step, attempt).await;
+                let micros = u64::try_from((inner.env.clock.monotonic() - start).as_micros()).unwrap_or(u64::MAX);
+                (step, micros, result)
+            });
+        }
+        let mut worst: Option<(Step, Error)> = None;
+        loop {
+            let done = tokio::select! {
+                done = tasks.join_next() => done,
+                // Dropping the set ends the waits: nothing they do has an effect of its own.
+                () = interrupt.notified(), if waits => return Ok(Next::Again),
+            };
+            let Some(done) = done else { break };
+            let (step, micros, result) = done.map_err(|error| Error::internal("a step panicked").with_source(error))?;
+            match self.note(vm, row, seen, step, micros, result) {
+                Some(error) if worst.as_ref().is_none_or(|(_, known)| known.kind().is_transient()) => {
+                    worst = Some((step, error));
+                }
+                _ => {}
+            }
+        }
+        match worst {
+            None => {
+                self.remember(vm, |memory| {
+                    memory.pace.succeeded();
+                    memory.trouble = None;
+                });
+                Ok(Next::Again)
+            }
+            Some((step, error)) => self.stumble(row, step, error).await,
+        }
+    }
+
+    /// Remembers what a step has shown; gives its error back where that counts as one.
+    fn note(
+        &self,
+        vm: VmId,
+        row: &JournalRow,
+        seen: &Observed,
+        step: Step,
+        micros: u64,
+        result: Result<StepReport>,
+    ) -> Option<Error> {
+        let wanted = if let Goal::Running { epoch } = row.entry.goal { Some(epoch) } else { None };
+        let live = seen.vmm.as_ref().map(|vmm| vmm.epoch);
+        self.remember(vm, |memory| {
+            match (&step, &result) {
+                (Step::StartVmm, Ok(_)) => memory.known.started = wanted,
+                (Step::AwaitReady, Ok(_)) => memory.known.proven = wanted,
+                (Step::Probe, Ok(_)) => {
+                    memory.known.probed = wanted;
+                    memory.known.proven = wanted;
+                }
+                // A guest that does not answer yet will announce itself.
+                (Step::Probe, Err(_)) => memory.known.probed = wanted,
+                // Asked or not, the ladder goes on: a mute guest is ended all the same.
+                (Step::AskGuest, _) => memory.known.asked = live,
+                (Step::AwaitExit { .. }, _) => memory.known.waited = live,
+                (Step::EndVmm(_), _) => memory.known = Known::default(),
+                _ => {}
+            }
+            match result {
+                Ok(report) => {
+                    memory.marks.push(BootMark { name: step.name().into(), micros });
+                    memory.marks.extend(report.marks);
+                    None
+                }
+                Err(error) if matches!(step, Step::Probe | Step::AskGuest | Step::AwaitExit { .. }) => {
+                    tracing::debug!(%vm, step = step.name(), error = %error.chain(), "not answered");
+                    None
+                }
+                Err(error) => Some(error),
+            }
+        })
+    }
+
+    /// A stage failed: try again, or give up.
+    async fn stumble(&self, row: &JournalRow, step: Step, error: Error) -> Result<Next> {
+        let (wait, tries) = self.failed(row.entry.vm, &error);
+        let running = matches!(row.entry.goal, Goal::Running { .. });
+        // What ends a VM is tried for ever; what brings one up is given up where trying again cannot help.
+        let hopeless = !error.kind().is_transient() || tries >= self.config.attempts || step == Step::AwaitReady;
+        let giving_up = running && row.outcome.is_none() && hopeless;
+        tracing::warn!(vm = %row.entry.vm, step = step.name(), tries, giving_up, error = %error.chain(), "a step failed");
+        if !giving_up {
+            self.publish_trouble(row);
+            return Ok(Next::After(wait));
+        }
+        let reason = if step == Step::AwaitReady {
+            StateReason::new("boot_timeout", format!("the guest did not announce itself: {}", error.chain()))
+        } else {
+            StateReason::new(
+                error.reason().unwrap_or(error.kind().as_str()),
+                format!("{}: {}", step.name(), error.chain()),
+            )
+        };
+        self.give_up(row, error.kind(), reason).await
+    }
+
+    fn failed(&self, vm: VmId, error: &Error) -> (Duration, u32) {
+        let jitter = u64::try_from(self.env.ids.next_bits() & 0xffff).unwrap_or(0);
+        self.remember(vm, |memory| {
+            memory.trouble = Some(StateReason::new(error.kind().as_str(), error.chain()));
+            memory.pace.failed(&self.config, jitter)
+        })
+    }
+
+    async fn give_up(&self, row: &JournalRow, kind: ErrorKind, reason: StateReason) -> Result<Next> {
+        let cx = CallCx::new("give_up", self.config.observe_limit);
+        let outcome = Outcome::GivenUp { kind, reason };
+        self.ports.journal.settle(&cx, row.entry.vm, row.entry.generation, &outcome).await?;
+        // What is left of the try is cleared away by the next turn, or a newer goal is taken up.
+        Ok(Next::Again)
+    }
+
+    async fn settle_met(&self, cx: &CallCx, row: &JournalRow) -> Result<()> {
+        if row.outcome.is_some() {
+            return Ok(());
+        }
+        if self.ports.journal.settle(cx, row.entry.vm, row.entry.generation, &Outcome::Met).await? {
+            let met = JournalRow { outcome: Some(Outcome::Met), ..row.clone() };
+            let state =
+                if matches!(met.entry.goal, Goal::Running { .. }) { VmState::Running } else { VmState::Stopped };
+            self.publish(&met.entry, state, None, met.lease.ip, status::settled(&met));
+        }
+        Ok(())
+    }
+
+    /// Counts the death of a monitor that had a proven guest: whether it was once too often.
+    fn note_death(&self, row: &JournalRow, seen: &Observed) -> bool {
+        let Goal::Running { epoch } = row.entry.goal else { return false };
+        let alive = seen.vmm.as_ref().is_some_and(|vmm| vmm.epoch == epoch && vmm.phase == VmmPhase::Running);
+        if alive || seen.known.started.max(seen.known.proven) != Some(epoch) || row.outcome.is_some() && !is_met(row) {
+            return false;
+        }
+        let now = self.env.clock.monotonic();
+        self.remember(row.entry.vm, |memory| {
+            memory.known = Known::default();
+            memory.restarts += 1;
+            memory.trouble = Some(StateReason::new("vmm_exited", "the monitor ended by itself; it is started again"));
+            memory.pace.died(&self.config, now)
+        })
+    }
+
+    /// One task a running VM waits for the end of its monitor.
+    fn watch_exit(self: &Arc<Self>, row: &JournalRow, seen: &Observed) {
+        let vm = row.entry.vm;
+        let Some(epoch) = seen.vmm.as_ref().filter(|vmm| vmm.phase == VmmPhase::Running).map(|vmm| vmm.epoch) else {
+            return;
+        };
+        self.remember(vm, |memory| {
+            if memory.watch.as_ref().is_some_and(|(known, task)| *known == epoch && !task.is_finished()) {
+                return;
+            }
+            let task = tokio::spawn(watch_exit(Arc::downgrade(self), vm)).abort_handle();
+            if let Some((_, old)) = memory.watch.replace((epoch, task)) {
+                old.abort();
+            }
+        });
+    }
+
+    fn forget(&self, vm: VmId) {
+        if let Some((_, watch)) = self.memory().remove(&vm).and_then(|memory| memory.watch) {
+            watch.abort();
+        }
+    }
+
+    fn publish_seen(&self, row: &JournalRow, seen: &Observed, plan: &Plan) {
+        let (state, reason) = status::state(row, seen, plan);
+        let reason = reason.or_else(|| match state {
+            VmState::Running | VmState::Stopped => None,
+            _ => self.remember(row.entry.vm, |memory| memory.trouble.clone()),
+        });
+        // A goal that is met but not settled yet is durable in a moment; it is told then.
+        if *plan == Plan::Met && row.outcome.is_none() {
+            return;
+        }
+        self.publish(&row.entry, state, reason, row.lease.ip, status::settled(row));
+    }
+
+    fn publish_trouble(&self, row: &JournalRow) {
+        if let Some(known) = self.board.get(row.entry.vm) {
+            let trouble = self.remember(row.entry.vm, |memory| memory.trouble.clone());
+            self.publish(&row.entry, known.state, trouble, row.lease.ip, known.settled);
+        }
+    }
+
+    fn publish(
+        &self,
+        entry: &GoalEntry,
+        state: VmState,
+        reason: Option<StateReason>,
+        ip: std::net::Ipv4Addr,
+        settled: Option<Settled>,
+    ) {
+        let now = self.env.clock.wall();
+        let since = self.board.get(entry.vm).filter(|known| known.state == state).map_or(now, |known| known.since);
+        let (marks, restarts) = self.remember(entry.vm, |memory| (memory.marks.clone(), memory.restarts));
+        let same = self.board.get(entry.vm).filter(|known| known.marks == marks && known.state == state);
+        let last_progress = same.map_or(now, |known| known.last_progress);
+        let ip = Some(ip);
+        let (vm, generation, goal) = (entry.vm, entry.generation, entry.goal);
+        self.board.put(NodeVm {
+            vm,
+            generation,
+            goal,
+            state,
+            reason,
+            since,
+            last_progress,
+            settled,
+            ip,
+            restarts,
+            marks,
+        });
+    }
+}
+
+fn is_met(row: &JournalRow) -> bool {
+    row.outcome == Some(Outcome::Met)
+}
+
+async fn watch_exit(inner: Weak<Inner>, vm: VmId) {
+    loop {
+        let Some(hypervisor) = inner.upgrade().map(|inner| inner.ports.hypervisor.clone()) else { return };
+        let cx = CallCx::new("watch_exit", Duration::from_secs(3_600));
+        let result = hypervisor.wait_exit(&cx, vm).await;
+        let Some(inner) = inner.upgrade() else { return };
+        match result {
+            Ok(()) => return inner.wake(vm),
+            Err(error) if error.kind() == ErrorKind::DeadlineExceeded => {}
+            Err(error) => {
+                tracing::warn!(%vm, error = %error.chain(), "cannot watch the monitor; will look again");
+                tokio::time::sleep(inner.config.backoff_max).await;
+                return inner.wake(vm);
+            }
+        }
+    }
+}

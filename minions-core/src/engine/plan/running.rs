@@ -1,0 +1,50 @@
+//! A guest that answers, in a monitor of the epoch that was asked for.
+
+use super::{Plan, Stage, disks, lost_disk, missing_disks, stages};
+use crate::engine::observe::Observed;
+use crate::engine::step::Step;
+use crate::error::ErrorKind;
+use crate::guest::DoorState;
+use crate::hypervisor::VmmPhase;
+use crate::store::JournalRow;
+use crate::types::{StateReason, StopHow};
+
+pub(super) fn plan(row: &JournalRow, epoch: u64, seen: &Observed) -> Plan {
+    if let Some(lost) = lost_disk(row, seen) {
+        return lost;
+    }
+    if let Some(old) = seen.vmm.as_ref().filter(|vmm| vmm.epoch != epoch || vmm.phase == VmmPhase::Exited) {
+        return Plan::Stages(super::stopped::end(old, &StopHow::DEFAULT, seen));
+    }
+    let live = seen.vmm.as_ref().map(|vmm| vmm.phase);
+    if seen.image.is_none() && live != Some(VmmPhase::Running) {
+        return Plan::GiveUp {
+            kind: ErrorKind::NotFound,
+            reason: StateReason::new(
+                "image_missing",
+                format!("the image {} is not on this host; import it, then start again", row.entry.spec.image),
+            ),
+        };
+    }
+
+    // A disk grows only while no monitor has it open.
+    let mut parts: Stage = if live.is_none() { missing_disks(row, seen).collect() } else { Vec::new() };
+    if seen.port.as_ref().is_none_or(|port| port.nic.is_none()) {
+        parts.push(Step::MakePort);
+    }
+    if seen.door != DoorState::Open {
+        parts.push(Step::OpenDoor);
+    }
+    let made = disks(row, seen).all(|(.., volume)| volume.is_some_and(|volume| volume.whole));
+    let note = if row.provisioned || (live.is_some() && !made) { vec![] } else { vec![Step::NoteProvisioned] };
+    let prepare = if live.is_none() { vec![Step::PrepareVmm] } else { vec![] };
+    let start = if live == Some(VmmPhase::Running) { vec![] } else { vec![Step::StartVmm] };
+    let ready = if seen.known.proven == Some(epoch) {
+        vec![]
+    } else if live == Some(VmmPhase::Running) && seen.known.started != Some(epoch) && seen.known.probed != Some(epoch) {
+        vec![Step::Probe]
+    } else {
+        vec![Step::AwaitReady]
+    };
+    stages([parts, note, prepare, start, ready]).unwrap_or(Plan::Met)
+}

@@ -1,0 +1,43 @@
+//! What people see of a VM, from its row and an observation. Pure.
+
+use super::observe::Observed;
+use super::plan::Plan;
+use crate::hypervisor::VmmPhase;
+use crate::node::Settled;
+use crate::store::{JournalRow, Outcome};
+use crate::types::{Goal, StateReason, VmState};
+
+/// The state, and why.
+pub(super) fn state(row: &JournalRow, seen: &Observed, plan: &Plan) -> (VmState, Option<StateReason>) {
+    if let Some(Outcome::GivenUp { reason, .. }) = &row.outcome
+        && row.entry.goal != Goal::Absent
+    {
+        return (VmState::Failed, Some(reason.clone()));
+    }
+    if let Plan::GiveUp { reason, .. } = plan {
+        return (VmState::Failed, Some(reason.clone()));
+    }
+    let met = *plan == Plan::Met;
+    let live = seen.vmm.as_ref().filter(|vmm| vmm.phase != VmmPhase::Exited);
+    let state = match row.entry.goal {
+        Goal::Absent => VmState::Deleting,
+        Goal::Running { .. } if met => VmState::Running,
+        Goal::Stopped { .. } if met => VmState::Stopped,
+        Goal::Running { epoch } if live.is_some_and(|vmm| vmm.epoch != epoch) => {
+            return (VmState::Stopping, Some(StateReason::new("restart", "stops to start again")));
+        }
+        Goal::Stopped { .. } if seen.vmm.is_some() => VmState::Stopping,
+        Goal::Running { .. } | Goal::Stopped { .. } if !row.provisioned => VmState::Creating,
+        Goal::Running { .. } => VmState::Starting,
+        Goal::Stopped { .. } => VmState::Stopping,
+    };
+    (state, None)
+}
+
+/// How the generation ended, as the fleet hears it.
+pub(super) fn settled(row: &JournalRow) -> Option<Settled> {
+    row.outcome.as_ref().map(|outcome| match outcome {
+        Outcome::Met => Settled::Met,
+        Outcome::GivenUp { kind, reason } => Settled::GivenUp { kind: *kind, reason: reason.clone() },
+    })
+}

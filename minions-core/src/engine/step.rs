@@ -1,0 +1,70 @@
+//! The steps a plan is made of. Each is exactly one call of one port, and may be repeated.
+
+use crate::types::{DiskRole, StopHow};
+
+/// One call of one port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// `Storage::ensure_volume`: makes, finishes or grows it.
+    MakeVolume(DiskRole),
+    /// `Storage::ensure_volume_absent`.
+    RemoveVolume(DiskRole),
+    /// `Network::ensure_port`.
+    MakePort,
+    /// `Network::ensure_absent`.
+    RemovePort,
+    /// `GuestChannel::ensure_open`.
+    OpenDoor,
+    /// `GuestChannel::ensure_absent`.
+    RemoveDoor,
+    /// `Journal::provisioned`.
+    NoteProvisioned,
+    /// `Hypervisor::ensure_process`.
+    PrepareVmm,
+    /// `Hypervisor::ensure_running`.
+    StartVmm,
+    /// `GuestChannel::accept`, and the guest's proof.
+    AwaitReady,
+    /// `GuestChannel::connect`, and the guest's proof: it may run since before this engine.
+    Probe,
+    /// `GuestChannel::connect`, and a request to shut down.
+    AskGuest,
+    /// `Hypervisor::wait_exit`, as long as the guest has been granted.
+    AwaitExit {
+        /// How long, in milliseconds.
+        grace_ms: u64,
+    },
+    /// `Hypervisor::ensure_absent`.
+    EndVmm(StopHow),
+}
+
+impl Step {
+    /// Its name in timings, traces and errors.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::MakeVolume(DiskRole::Root) => "root_disk",
+            Self::MakeVolume(DiskRole::Data) => "data_disk",
+            Self::RemoveVolume(_) => "remove_disk",
+            Self::MakePort => "network_port",
+            Self::RemovePort => "remove_port",
+            Self::OpenDoor => "guest_door",
+            Self::RemoveDoor => "remove_door",
+            Self::NoteProvisioned => "note_provisioned",
+            Self::PrepareVmm => "vmm_process",
+            Self::StartVmm => "vmm_start",
+            Self::AwaitReady => "guest_ready",
+            Self::Probe => "guest_probe",
+            Self::AskGuest => "ask_guest",
+            Self::AwaitExit { .. } => "await_exit",
+            Self::EndVmm(_) => "end_vmm",
+        }
+    }
+
+    /// Whether it only waits for something that may never come: such a step takes no place among the working ones, and a
+    /// newer goal interrupts it.
+    #[must_use]
+    pub const fn is_wait(&self) -> bool {
+        matches!(self, Self::AwaitReady | Self::Probe | Self::AskGuest | Self::AwaitExit { .. })
+    }
+}

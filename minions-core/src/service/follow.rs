@@ -1,0 +1,131 @@
+//! What the host reports becomes what the fleet knows: settled rows, ended operations, events.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::convert;
+use super::inner::Inner;
+use super::intent::{ended_event, event};
+use crate::env::CallCx;
+use crate::error::{Error, ErrorKind, Result};
+use crate::node::{NodeVm, Settled};
+use crate::store::{EventKind, FleetChange, Guard, OperationRow, OperationState, VmRow, Write};
+use crate::types::{Goal, OperationVerb, UnixMillis, VmState};
+
+/// How long one page may take to come; then it is asked for again.
+const PAGE_WAIT: Duration = Duration::from_secs(300);
+
+/// Follows the host for ever. A page that cannot be written down is written down later, never skipped.
+pub(super) async fn follow(inner: Arc<Inner>) {
+    let mut after = 0;
+    loop {
+        let page = match inner.node.changes(&CallCx::new("follow", PAGE_WAIT), after).await {
+            Ok(page) => page,
+            Err(error) => {
+                tracing::warn!(error = %error.chain(), "cannot follow the host; will try again");
+                tokio::time::sleep(inner.config.retry).await;
+                continue;
+            }
+        };
+        for report in &page.vms {
+            while let Err(error) = absorb(&inner, report).await {
+                tracing::warn!(vm = %report.vm, error = %error.chain(), "cannot write down what the host says; will try again");
+                tokio::time::sleep(inner.config.retry).await;
+            }
+        }
+        after = page.next;
+    }
+}
+
+/// Writes one report down, in one transaction.
+pub(super) async fn absorb(inner: &Inner, report: &NodeVm) -> Result<()> {
+    loop {
+        let cx = CallCx::new("absorb", inner.config.store_limit);
+        let Some(row) = inner.store.vm(&cx, report.vm).await? else {
+            return Err(Error::internal("the host reports a VM that the fleet does not know"));
+        };
+        let pending = inner.store.pending_operations(&cx, report.vm).await?;
+        let told = inner.told(report.vm);
+        let now = inner.env.clock.wall();
+        let (change, ended, unwound) = absorbed(&row, &pending, report, told, now);
+        if change.writes.is_empty() && change.events.is_empty() {
+            inner.keep(report);
+            return Ok(());
+        }
+        // Known before it is told: whoever acts on the event finds at least this.
+        inner.keep(report);
+        match inner.store.commit(&cx, &change).await {
+            Ok(seq) => {
+                inner.tell(report.vm, row.deleted.is_none().then_some(report.state), seq);
+                for operation in ended {
+                    inner.waiters.ended(operation);
+                }
+                if unwound {
+                    inner.push.notify_one();
+                }
+                return Ok(());
+            }
+            Err(error) if error.kind() == ErrorKind::Conflict => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Pure: what a report changes.
+fn absorbed(
+    old: &VmRow,
+    pending: &[OperationRow],
+    report: &NodeVm,
+    told: Option<VmState>,
+    now: UnixMillis,
+) -> (FleetChange, Vec<crate::types::OperationId>, bool) {
+    let mut row = old.clone();
+    let mut events = Vec::new();
+    let mut writes = Vec::new();
+    let mut unwound = false;
+
+    if let Some(settled) = report.settled.as_ref().filter(|_| report.generation > old.settled) {
+        row.settled = report.generation;
+        match settled {
+            Settled::Met if report.generation == old.generation => row.failure = None,
+            Settled::Met => {}
+            Settled::GivenUp { reason, .. } if report.generation == old.generation => {
+                row.failure = Some(reason.clone());
+                // A create that fails for good is unwound: by planning, like every end.
+                let creating = pending.iter().any(|operation| operation.verb == OperationVerb::Create);
+                if creating && row.goal != Goal::Absent {
+                    row.goal = Goal::Absent;
+                    row.generation = row.generation.next();
+                    unwound = true;
+                }
+            }
+            Settled::GivenUp { .. } => {}
+            Settled::Gone => row.deleted = Some(now),
+        }
+        row.updated = now;
+    }
+    let ended: Vec<OperationRow> = pending
+        .iter()
+        .filter_map(|operation| {
+            let state = convert::ended(operation, &row, report)?;
+            let marks = if state == OperationState::Succeeded { report.marks.clone() } else { Vec::new() };
+            Some(OperationRow { state, marks, ended: Some(now), ..operation.clone() })
+        })
+        .collect();
+    if old.deleted.is_none() && told != Some(report.state) && row.deleted.is_none() {
+        events.push(event(&row, now, EventKind::State { state: report.state, reason: report.reason.clone() }));
+    }
+    if row != *old {
+        writes.push(Write::UpdateVm(row.clone()));
+    }
+    for operation in &ended {
+        writes.push(Write::UpdateOperation(operation.clone()));
+        events.push(event(&row, now, ended_event(operation)));
+    }
+    if row.deleted.is_some() && old.deleted.is_none() {
+        events.push(event(&row, now, EventKind::Deleted));
+    }
+    let guards = vec![Guard::Unchanged { vm: old.id, generation: old.generation, settled: old.settled }];
+    let ids = ended.iter().map(|operation| operation.id).collect();
+    (FleetChange { guards, writes, events }, ids, unwound)
+}

@@ -1,0 +1,93 @@
+//! What the use cases, the pusher and the follower share.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, watch};
+
+use super::local::ServiceConfig;
+use super::waiters::Waiters;
+use crate::env::Env;
+use crate::node::{DynNode, NodeVm, Settled};
+use crate::store::fleet::DynFleetStore;
+use crate::types::{EventSeq, VmId, VmState};
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) store: DynFleetStore,
+    pub(super) node: DynNode,
+    pub(super) env: Env,
+    pub(super) config: ServiceConfig,
+    pub(super) push: Notify,
+    pub(super) waiters: Waiters,
+    pub(super) latest: watch::Sender<EventSeq>,
+    reports: Mutex<HashMap<VmId, Known>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    report: NodeVm,
+    told: Option<VmState>,
+}
+
+impl Inner {
+    pub(super) fn new(store: DynFleetStore, node: DynNode, env: Env, config: ServiceConfig) -> Self {
+        Self {
+            store,
+            node,
+            env,
+            config,
+            push: Notify::new(),
+            waiters: Waiters::default(),
+            latest: watch::Sender::new(EventSeq(0)),
+            reports: Mutex::default(),
+        }
+    }
+
+    fn reports(&self) -> MutexGuard<'_, HashMap<VmId, Known>> {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the host said last.
+    pub(super) fn report(&self, vm: VmId) -> Option<NodeVm> {
+        self.reports().get(&vm).map(|known| known.report.clone())
+    }
+
+    /// Keeps what the host said, unless something newer is known.
+    pub(super) fn keep(&self, report: &NodeVm) {
+        let mut reports = self.reports();
+        if report.settled == Some(Settled::Gone) {
+            reports.remove(&report.vm);
+            return;
+        }
+        match reports.get_mut(&report.vm) {
+            Some(known) if known.report.generation > report.generation => {}
+            Some(known) => known.report = report.clone(),
+            None => {
+                reports.insert(report.vm, Known { report: report.clone(), told: None });
+            }
+        }
+    }
+
+    /// The state that readers of the events were told last.
+    pub(super) fn told(&self, vm: VmId) -> Option<VmState> {
+        self.reports().get(&vm).and_then(|known| known.told)
+    }
+
+    /// A change is durable: readers of the events may look.
+    pub(super) fn tell(&self, vm: VmId, state: Option<VmState>, seq: EventSeq) {
+        if let Some(known) = self.reports().get_mut(&vm) {
+            known.told = state.or(known.told);
+        }
+        self.committed(seq);
+    }
+
+    /// The stream of events has grown.
+    pub(super) fn committed(&self, seq: EventSeq) {
+        self.latest.send_if_modified(|latest| {
+            let grown = seq > *latest;
+            *latest = seq.max(*latest);
+            grown
+        });
+    }
+}

@@ -1,0 +1,176 @@
+//! An admitted request becomes one transaction. Pure: ids and times come in.
+
+use super::admit::{Denied, Intent, Record, admit, hardens};
+use super::caller::Caller;
+use super::control_plane::VmAction;
+use super::limits::Quota;
+use crate::api::v1;
+use crate::error::{Error, Result};
+use crate::store::{EventKind, FleetChange, Guard, NewEvent, OperationRow, OperationState, VmRow, Write};
+use crate::types::{Generation, Goal, OperationId, OperationVerb, StopHow, UnixMillis, VmId, VmName, VmSpec};
+
+/// What one request brings along.
+#[derive(Clone, Debug)]
+pub(super) struct Request<'a> {
+    pub(super) caller: &'a Caller,
+    pub(super) operation: OperationId,
+    pub(super) now: UnixMillis,
+    /// The caller's key and the hash of the request.
+    pub(super) idempotency: Option<(String, [u8; 32])>,
+}
+
+/// How long a name rests after its VM was destroyed before another owner may have it.
+const NAME_REST_MS: u64 = 24 * 3_600 * 1_000;
+
+/// A new VM.
+pub(super) fn create(
+    request: &Request<'_>,
+    id: VmId,
+    name: &VmName,
+    spec: VmSpec,
+    quota: &Quota,
+) -> (FleetChange, OperationRow) {
+    let owner = request.caller.owner.clone();
+    let row = VmRow {
+        id,
+        name: name.clone(),
+        owner: owner.clone(),
+        spec,
+        goal: Goal::Running { epoch: 1 },
+        generation: Generation(1),
+        settled: Generation(0),
+        epoch: 1,
+        failure: None,
+        created: request.now,
+        updated: request.now,
+        deleted: None,
+    };
+    let operation = operation(request, OperationVerb::Create, &row);
+    let mut guards = vec![Guard::NameRested {
+        name: name.clone(),
+        owner: owner.clone(),
+        since: UnixMillis(request.now.0.saturating_sub(NAME_REST_MS)),
+    }];
+    guards.extend(quota.guards(&owner));
+    let events = vec![accepted(request, &operation, &row)];
+    let writes = vec![Write::InsertVm(row), Write::InsertOperation(operation.clone())];
+    (FleetChange { guards, writes, events }, operation)
+}
+
+/// A change of a VM that exists.
+pub(super) fn change(
+    request: &Request<'_>,
+    old: &VmRow,
+    action: &VmAction,
+    quota: &Quota,
+) -> Result<(FleetChange, OperationRow)> {
+    let verb = verb(action);
+    let mut intent = admit(verb, Record::of(old)).map_err(Denied::error)?;
+    let mut row = old.clone();
+    let mut guards = vec![Guard::Unchanged { vm: old.id, generation: old.generation, settled: old.settled }];
+    match action {
+        VmAction::Stop(stop) => {
+            let how = how(stop);
+            if intent == Intent::Join && hardens(&old.goal, how) {
+                intent = Intent::Goal;
+            }
+            row.goal = if intent == Intent::Goal { Goal::Stopped { how } } else { old.goal };
+        }
+        VmAction::Start(_) | VmAction::Restart(_) if intent == Intent::Goal => {
+            row.epoch += 1;
+            row.goal = Goal::Running { epoch: row.epoch };
+        }
+        VmAction::Start(_) | VmAction::Restart(_) => {}
+        VmAction::Destroy(_) => row.goal = Goal::Absent,
+        VmAction::Rename(rename) => {
+            row.name = rename.name.clone();
+            guards.push(Guard::NameRested {
+                name: rename.name.clone(),
+                owner: row.owner.clone(),
+                since: UnixMillis(request.now.0.saturating_sub(NAME_REST_MS)),
+            });
+        }
+        VmAction::Resize(resize) => {
+            row.spec.vcpus = resize.cpus.unwrap_or(row.spec.vcpus);
+            row.spec.memory = resize.memory.unwrap_or(row.spec.memory);
+            guards.extend(quota.guards(&row.owner));
+        }
+    }
+    let mut writes = Vec::new();
+    if intent != Intent::Join {
+        // A lost VM is never pushed to a host again, except to be buried.
+        let lost = Record::of(old) == Record::Lost && verb != OperationVerb::Destroy;
+        row.generation = old.generation.next();
+        row.updated = request.now;
+        if lost {
+            row.settled = row.generation;
+        } else if verb != OperationVerb::Rename && verb != OperationVerb::Resize {
+            row.failure = None;
+        }
+        writes.push(Write::UpdateVm(row.clone()));
+    }
+    let mut operation = operation(request, verb, &row);
+    if row.settled == row.generation && (intent == Intent::Join || Record::of(old) == Record::Lost) {
+        operation.state = OperationState::Succeeded;
+        operation.ended = Some(request.now);
+    }
+    let mut events = vec![accepted(request, &operation, &row)];
+    if operation.state != OperationState::Pending {
+        events.push(event(&row, request.now, ended_event(&operation)));
+    }
+    writes.push(Write::InsertOperation(operation.clone()));
+    Ok((FleetChange { guards, writes, events }, operation))
+}
+
+fn how(stop: &v1::StopVm) -> StopHow {
+    match (stop.force, stop.grace_ms) {
+        (true, _) => StopHow::Force,
+        (false, Some(grace_ms)) => StopHow::Graceful { grace_ms },
+        (false, None) => StopHow::DEFAULT,
+    }
+}
+
+pub(super) fn verb(action: &VmAction) -> OperationVerb {
+    match action {
+        VmAction::Start(_) => OperationVerb::Start,
+        VmAction::Stop(_) => OperationVerb::Stop,
+        VmAction::Restart(_) => OperationVerb::Restart,
+        VmAction::Destroy(_) => OperationVerb::Destroy,
+        VmAction::Rename(_) => OperationVerb::Rename,
+        VmAction::Resize(_) => OperationVerb::Resize,
+    }
+}
+
+/// What an idempotency key is bound to.
+pub(super) fn fingerprint(verb: OperationVerb, target: Option<VmId>, body: &impl serde::Serialize) -> Result<[u8; 32]> {
+    let text = serde_json::to_vec(&(verb, target, body))
+        .map_err(|error| Error::internal("a request cannot be written as JSON").with_source(error))?;
+    Ok(hmac_sha256::Hash::hash(&text))
+}
+
+fn operation(request: &Request<'_>, verb: OperationVerb, row: &VmRow) -> OperationRow {
+    OperationRow {
+        id: request.operation,
+        verb,
+        vm: row.id,
+        owner: request.caller.owner.clone(),
+        generation: row.generation,
+        idempotency: request.idempotency.clone(),
+        state: OperationState::Pending,
+        marks: Vec::new(),
+        created: request.now,
+        ended: None,
+    }
+}
+
+fn accepted(request: &Request<'_>, operation: &OperationRow, row: &VmRow) -> NewEvent {
+    event(row, request.now, EventKind::Accepted { operation: operation.id, verb: operation.verb })
+}
+
+pub(super) fn ended_event(operation: &OperationRow) -> EventKind {
+    EventKind::Ended { operation: operation.id, verb: operation.verb, outcome: operation.state.clone() }
+}
+
+pub(super) fn event(row: &VmRow, at: UnixMillis, kind: EventKind) -> NewEvent {
+    NewEvent { vm: row.id, name: row.name.clone(), owner: row.owner.clone(), at, kind }
+}

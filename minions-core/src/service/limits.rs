@@ -1,0 +1,132 @@
+//! With how much: what a VM may have, and what an owner may have in all. Pure.
+
+use crate::api::v1;
+use crate::error::{Error, ErrorKind, Result};
+use crate::node::NodeInfo;
+use crate::store::{Guard, Owner};
+use crate::types::{ByteSize, ImageInfo, Vcpus, VmSpec};
+
+/// What an owner may have in all, stopped VMs counted too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// VMs.
+    pub vms: u64,
+    /// Disks.
+    pub disk: ByteSize,
+    /// Memory.
+    pub memory: ByteSize,
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        Self { vms: 1_000, disk: ByteSize::gib(100 * 1024), memory: ByteSize::gib(4 * 1024) }
+    }
+}
+
+impl Quota {
+    pub(super) fn guards(&self, owner: &Owner) -> [Guard; 3] {
+        [
+            Guard::VmsAtMost { owner: owner.clone(), limit: self.vms },
+            Guard::DiskAtMost { owner: owner.clone(), limit: self.disk },
+            Guard::MemoryAtMost { owner: owner.clone(), limit: self.memory },
+        ]
+    }
+}
+
+/// What a VM gets where neither its creator nor its image says anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Defaults {
+    /// The tag of the image; the only one there is where this is absent.
+    pub image: Option<String>,
+    /// Processors.
+    pub vcpus: Vcpus,
+    /// Memory.
+    pub memory: ByteSize,
+    /// Root disk.
+    pub root: ByteSize,
+    /// Data disk.
+    pub data: ByteSize,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self {
+            image: None,
+            vcpus: Vcpus(2),
+            memory: ByteSize::gib(1),
+            root: ByteSize::gib(10),
+            data: ByteSize::gib(10),
+        }
+    }
+}
+
+/// The least memory that a guest boots with.
+const MIN_MEMORY: ByteSize = ByteSize::mib(64);
+/// The least that a data disk has.
+const MIN_DATA: ByteSize = ByteSize::mib(16);
+
+/// What was asked, with defaults, checked against the host and the image.
+pub(super) fn spec(request: &v1::CreateVm, image: &ImageInfo, defaults: &Defaults, host: &NodeInfo) -> Result<VmSpec> {
+    let vcpus = request.cpus.or(image.defaults.vcpus).unwrap_or(defaults.vcpus);
+    let memory = request.memory.or(image.defaults.memory).unwrap_or(defaults.memory);
+    let root = request.disk.or(image.defaults.root).unwrap_or(defaults.root.max(image.root_size));
+    let data = request.data_disk.unwrap_or(defaults.data);
+    size(vcpus, memory, host)?;
+    between("disk", root, image.root_size, host.storage.max_volume)?;
+    if data != ByteSize::default() {
+        between("data_disk", data, MIN_DATA, host.storage.max_volume)?;
+    }
+    let data = (data != ByteSize::default()).then_some(data);
+    Ok(VmSpec { image: image.id, vcpus, memory, root, data })
+}
+
+/// Processors and memory, checked against the host.
+pub(super) fn size(vcpus: Vcpus, memory: ByteSize, host: &NodeInfo) -> Result<()> {
+    let most = host.hypervisor.max_vcpus;
+    if vcpus.0 == 0 {
+        return Err(Error::invalid("cpus", "a VM has at least 1 processor"));
+    }
+    if vcpus.0 > most {
+        return Err(no_capacity("cpus", format!("this host gives a VM at most {most} processors")));
+    }
+    between("memory", memory, MIN_MEMORY, host.hypervisor.max_memory)
+}
+
+fn between(field: &'static str, value: ByteSize, least: ByteSize, most: ByteSize) -> Result<()> {
+    if value < least {
+        return Err(Error::invalid(field, format!("{field} is at least {least}")));
+    }
+    if value > most {
+        return Err(no_capacity(field, format!("this host gives at most {most} of {field}")));
+    }
+    // Whole sectors: no storage rounds a size behind its owner's back.
+    if !value.get().is_multiple_of(512) {
+        return Err(Error::invalid(field, format!("{field} is a multiple of 512 bytes")));
+    }
+    Ok(())
+}
+
+fn no_capacity(field: &'static str, message: String) -> Error {
+    Error::new(ErrorKind::Exhausted, message).with_reason("no_capacity").with_field(field)
+}
+
+/// The image of a tag or id; the newest of a tag.
+pub(super) fn image<'a>(asked: Option<&str>, defaults: &Defaults, images: &'a [ImageInfo]) -> Result<&'a ImageInfo> {
+    let asked = asked.or(defaults.image.as_deref());
+    let found = match asked {
+        Some(asked) => images
+            .iter()
+            .filter(|image| image.name == asked || image.id.to_string() == asked)
+            .max_by_key(|image| (image.created, image.id)),
+        None if images.iter().all(|image| Some(&image.name) == images.first().map(|first| &first.name)) => {
+            images.iter().max_by_key(|image| (image.created, image.id))
+        }
+        None => {
+            return Err(Error::invalid("image", "there are several images; name one, see `minions image list`"));
+        }
+    };
+    found.ok_or_else(|| match asked {
+        Some(_) => Error::invalid("image", "there is no such image; see `minions image list`"),
+        None => Error::invalid("image", "there is no image yet; make one with `minions image build busybox`"),
+    })
+}

@@ -1,0 +1,339 @@
+//! The service in process, over one node.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::task::AbortHandle;
+
+use super::authz::Authz;
+use super::caller::Caller;
+use super::control_plane::{ControlPlane, IdempotencyKey, VmAction, VmRef};
+use super::inner::Inner;
+use super::intent::{self, Request};
+use super::limits::{self, Defaults, Quota};
+use super::{convert, follow, push};
+use crate::api::guest::GuestCall;
+use crate::api::v1;
+use crate::env::{CallCx, Env};
+use crate::error::{Error, ErrorKind, Result};
+use crate::guest::GuestIoBox;
+use crate::node::DynNode;
+use crate::store::fleet::DynFleetStore;
+use crate::store::{FleetChange, Guard, OperationRow, OperationState, VmQuery, Write};
+use crate::types::{EventSeq, Goal, ImageBundle, ImageId, OperationId, StateReason, VmId};
+
+/// How the service behaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceConfig {
+    /// What an owner may have in all.
+    pub quota: Quota,
+    /// What a VM gets where nobody says anything.
+    pub defaults: Defaults,
+    /// One call of the store.
+    pub store_limit: Duration,
+    /// One call of the node.
+    pub node_limit: Duration,
+    /// The wait before something that failed is tried again.
+    pub retry: Duration,
+    /// How often everything that has not settled is said again.
+    pub resync: Duration,
+}
+
+impl Default for ServiceConfig {
+    fn default() -> Self {
+        Self {
+            quota: Quota::default(),
+            defaults: Defaults::default(),
+            store_limit: Duration::from_secs(10),
+            node_limit: Duration::from_secs(30),
+            retry: Duration::from_millis(250),
+            resync: Duration::from_secs(60),
+        }
+    }
+}
+
+/// The service in process. Dropping it ends its own work at once; what is durable goes on with the next one.
+#[derive(Debug)]
+pub struct LocalControlPlane {
+    inner: Arc<Inner>,
+    authz: Authz,
+    tasks: [AbortHandle; 2],
+}
+
+impl LocalControlPlane {
+    /// Begins to push and to follow.
+    #[must_use]
+    pub fn start(store: DynFleetStore, node: DynNode, env: Env, config: ServiceConfig) -> Arc<Self> {
+        let inner = Arc::new(Inner::new(store.clone(), node, env, config));
+        let tasks = [
+            tokio::spawn(push::push(inner.clone())).abort_handle(),
+            tokio::spawn(follow::follow(inner.clone())).abort_handle(),
+        ];
+        Arc::new(Self { inner, authz: Authz::new(store), tasks })
+    }
+
+    fn cx(&self, op: &'static str) -> CallCx {
+        CallCx::new(op, self.inner.config.store_limit)
+    }
+
+    /// The operation that a key already stands for, if the request is the same.
+    async fn repeated(
+        &self,
+        caller: &Caller,
+        key: Option<&IdempotencyKey>,
+        hash: [u8; 32],
+    ) -> Result<Option<OperationRow>> {
+        let Some(key) = key else { return Ok(None) };
+        let cx = self.cx("idempotency");
+        match self.inner.store.operation_by_key(&cx, &caller.owner, key.as_str()).await? {
+            Some(row) if row.idempotency.as_ref().is_some_and(|(_, known)| *known == hash) => Ok(Some(row)),
+            Some(_) => {
+                Err(Error::invalid("idempotency-key", "this key was used for another request; choose a new one")
+                    .with_reason("idempotency_key_reused"))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Commits, and wakes the pusher. On a task of its own: once begun it does not depend on the caller.
+    async fn commit(&self, change: FleetChange) -> Result<()> {
+        let inner = self.inner.clone();
+        let work = tokio::spawn(async move {
+            let cx = CallCx::new("commit", inner.config.store_limit);
+            let seq = inner.store.commit(&cx, &change).await?;
+            inner.committed(seq);
+            inner.push.notify_one();
+            Ok(())
+        });
+        work.await.map_err(|error| Error::internal("the commit panicked").with_source(error))?
+    }
+
+    fn request<'a>(&self, caller: &'a Caller, key: Option<&IdempotencyKey>, hash: [u8; 32]) -> Request<'a> {
+        Request {
+            caller,
+            operation: self.inner.env.operation_id(),
+            now: self.inner.env.clock.wall(),
+            idempotency: key.map(|key| (key.as_str().to_owned(), hash)),
+        }
+    }
+
+    /// For a host that forgot everything: its VMs are given up with the reason `host_lost`. Returns how many.
+    ///
+    /// # Errors
+    /// Those of the store; calling it again goes on where it ended.
+    pub async fn declare_host_lost(&self, message: &str) -> Result<usize> {
+        let mut lost = 0;
+        let mut after = None;
+        loop {
+            let cx = self.cx("host_lost");
+            let query = VmQuery { after, limit: 200, ..VmQuery::default() };
+            let rows = self.inner.store.vms(&cx, &query).await?;
+            let Some(last) = rows.last() else { return Ok(lost) };
+            after = Some(last.id);
+            for old in rows.iter().filter(|row| row.goal != Goal::Absent) {
+                self.lose(&cx, old.id, message).await?;
+                lost += 1;
+            }
+        }
+    }
+
+    async fn lose(&self, cx: &CallCx, vm: VmId, message: &str) -> Result<()> {
+        let Some(old) = self.inner.store.vm(cx, vm).await? else { return Ok(()) };
+        let now = self.inner.env.clock.wall();
+        let reason = StateReason::new("host_lost", message);
+        let mut row = old.clone();
+        row.settled = row.generation;
+        row.failure = Some(reason.clone());
+        row.updated = now;
+        let mut writes = vec![Write::UpdateVm(row.clone())];
+        let mut events = Vec::new();
+        for operation in self.inner.store.pending_operations(cx, vm).await? {
+            let state = OperationState::Failed { kind: ErrorKind::Unavailable, reason: reason.clone() };
+            let operation = OperationRow { state, ended: Some(now), ..operation };
+            events.push(intent::event(&row, now, intent::ended_event(&operation)));
+            writes.push(Write::UpdateOperation(operation));
+        }
+        let guards = vec![Guard::Unchanged { vm, generation: old.generation, settled: old.settled }];
+        self.commit(FleetChange { guards, writes, events }).await
+    }
+}
+
+impl Drop for LocalControlPlane {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+#[async_trait]
+impl ControlPlane for LocalControlPlane {
+    async fn create(
+        &self,
+        caller: &Caller,
+        request: &v1::CreateVm,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<v1::Operation> {
+        let hash = intent::fingerprint(crate::types::OperationVerb::Create, None, request)?;
+        if let Some(row) = self.repeated(caller, key, hash).await? {
+            return Ok(convert::operation(&row));
+        }
+        let node_cx = CallCx::new("create", self.inner.config.node_limit);
+        let images = self.inner.node.images(&node_cx).await?;
+        let image = limits::image(request.image.as_deref(), &self.inner.config.defaults, &images)?;
+        let host = self.inner.node.info(&node_cx).await?;
+        let spec = limits::spec(request, image, &self.inner.config.defaults, &host)?;
+        let context = self.request(caller, key, hash);
+        let (change, operation) =
+            intent::create(&context, self.inner.env.vm_id(), &request.name, spec, &self.inner.config.quota);
+        match self.commit(change).await {
+            Ok(()) => Ok(convert::operation(&operation)),
+            // The same key came twice at the same time: one of them won.
+            Err(error) if error.reason() == Some("idempotency_key") => match self.repeated(caller, key, hash).await? {
+                Some(row) => Ok(convert::operation(&row)),
+                None => Err(error),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn act(
+        &self,
+        caller: &Caller,
+        vm: &VmRef,
+        action: &VmAction,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<v1::Operation> {
+        loop {
+            let cx = self.cx("act");
+            let owned = self.authz.vm(&cx, caller, vm).await;
+            // By name, a repeated destroy finds nothing any more: its key still finds what it did.
+            let hash = intent::fingerprint(intent::verb(action), None, &(vm.to_string(), action))?;
+            if let Some(row) = self.repeated(caller, key, hash).await? {
+                return Ok(convert::operation(&row));
+            }
+            let owned = owned?;
+            if let VmAction::Resize(resize) = action {
+                let host = self.inner.node.info(&CallCx::new("resize", self.inner.config.node_limit)).await?;
+                let spec = &owned.row().spec;
+                limits::size(resize.cpus.unwrap_or(spec.vcpus), resize.memory.unwrap_or(spec.memory), &host)?;
+            }
+            let context = self.request(caller, key, hash);
+            let (change, operation) = intent::change(&context, owned.row(), action, &self.inner.config.quota)?;
+            match self.commit(change).await {
+                Ok(()) => return Ok(convert::operation(&operation)),
+                Err(error) if error.reason() == Some("changed_meanwhile") => {}
+                Err(error) if error.reason() == Some("idempotency_key") => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn vm(&self, caller: &Caller, vm: &VmRef) -> Result<v1::Vm> {
+        let owned = self.authz.vm(&self.cx("vm"), caller, vm).await?;
+        Ok(convert::vm(owned.row(), self.inner.report(owned.row().id).as_ref()))
+    }
+
+    async fn vms(&self, caller: &Caller, query: &v1::ListVms) -> Result<v1::VmPage> {
+        let limit = usize::try_from(query.limit.unwrap_or(100)).unwrap_or(usize::MAX);
+        if !(1..=200).contains(&limit) {
+            return Err(Error::invalid("limit", "a page has 1 to 200 VMs"));
+        }
+        let after = query.cursor.as_deref().map(str::parse::<VmId>).transpose();
+        let after = after.map_err(|_| Error::invalid("cursor", "not a cursor that a page before gave"))?;
+        let owner = (caller.role == super::Role::Tenant).then(|| caller.owner.clone());
+        let deleted = query.deleted.unwrap_or(false);
+        let query = VmQuery { owner, after, deleted, limit: limit + 1, ..VmQuery::default() };
+        let mut rows = self.inner.store.vms(&self.cx("vms"), &query).await?;
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next = rows.last().filter(|_| more).map(|row| row.id.to_string());
+        let vms = rows.iter().map(|row| convert::vm(row, self.inner.report(row.id).as_ref())).collect();
+        Ok(v1::VmPage { vms, next })
+    }
+
+    async fn operation(&self, caller: &Caller, id: OperationId, wait: Duration) -> Result<v1::Operation> {
+        let until = tokio::time::Instant::now() + wait;
+        let waiter = self.inner.waiters.register(id);
+        loop {
+            let ended = waiter.notify().notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            let row = self.authz.operation(&self.cx("operation"), caller, id).await?;
+            if row.state != OperationState::Pending || tokio::time::timeout_at(until, ended).await.is_err() {
+                return Ok(convert::operation(&row));
+            }
+        }
+    }
+
+    async fn events(&self, caller: &Caller, after: EventSeq, limit: usize, wait: Duration) -> Result<v1::EventPage> {
+        let until = tokio::time::Instant::now() + wait;
+        let limit = limit.clamp(1, 1_000);
+        let mut place = after;
+        let mut latest = self.inner.latest.subscribe();
+        loop {
+            latest.mark_unchanged();
+            let page = self.inner.store.events(&self.cx("events"), place, limit).await?;
+            let full = page.len() == limit;
+            place = page.last().map_or(place, |last| last.seq);
+            let events: Vec<v1::Event> = page
+                .iter()
+                .filter(|event| caller.role == super::Role::Admin || event.event.owner == caller.owner)
+                .map(convert::event)
+                .collect();
+            let more = full && events.is_empty();
+            if !events.is_empty() || !more && tokio::time::timeout_at(until, latest.changed()).await.is_err() {
+                return Ok(v1::EventPage { events, next: place });
+            }
+        }
+    }
+
+    async fn last_event(&self, _caller: &Caller) -> Result<EventSeq> {
+        self.inner.store.last_event(&self.cx("last_event")).await
+    }
+
+    async fn open(&self, caller: &Caller, vm: &VmRef, call: &GuestCall) -> Result<GuestIoBox> {
+        let owned = self.authz.vm(&self.cx("open"), caller, vm).await?;
+        if !call.for_tenant() {
+            return Err(Error::new(ErrorKind::Denied, "this call is the host's alone").with_reason("forbidden"));
+        }
+        let row = owned.row();
+        if !matches!(row.goal, Goal::Running { .. }) || row.failure.is_some() {
+            return Err(super::admit::Denied::NotRunning.error());
+        }
+        self.inner.node.open(&CallCx::new("open", self.inner.config.node_limit), row.id, call).await
+    }
+
+    async fn console_log(&self, caller: &Caller, vm: &VmRef, max: usize) -> Result<Vec<u8>> {
+        let owned = self.authz.vm(&self.cx("console_log"), caller, vm).await?;
+        let cx = CallCx::new("console_log", self.inner.config.node_limit);
+        self.inner.node.console_log(&cx, owned.row().id, max.min(1 << 20)).await
+    }
+
+    async fn images(&self, _caller: &Caller) -> Result<v1::ImageList> {
+        let cx = CallCx::new("images", self.inner.config.node_limit);
+        let mut images = self.inner.node.images(&cx).await?;
+        images.sort_by(|a, b| (&a.name, b.created, a.id).cmp(&(&b.name, a.created, b.id)));
+        Ok(v1::ImageList { images: images.iter().map(v1::Image::from).collect() })
+    }
+
+    async fn import_image(&self, caller: &Caller, bundle: &ImageBundle) -> Result<v1::Image> {
+        Authz::admin(caller)?;
+        // Copying an image takes as long as it takes; only its own deadline bounds it.
+        let cx = CallCx::new("import_image", Duration::from_secs(1_800));
+        self.inner.node.ensure_image(&cx, bundle).await?;
+        let images = self.inner.node.images(&cx).await?;
+        let found = images.iter().find(|image| image.id == bundle.id);
+        found.map(v1::Image::from).ok_or_else(|| Error::internal("an imported image is not listed"))
+    }
+
+    async fn delete_image(&self, caller: &Caller, id: ImageId) -> Result<()> {
+        Authz::admin(caller)?;
+        let cx = CallCx::new("delete_image", self.inner.config.node_limit);
+        self.inner.node.ensure_image_absent(&cx, id).await
+    }
+
+    async fn host(&self, _caller: &Caller) -> Result<v1::HostStatus> {
+        let info = self.inner.node.info(&CallCx::new("host", self.inner.config.node_limit)).await?;
+        Ok(convert::host(&info))
+    }
+}

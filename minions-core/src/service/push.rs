@@ -1,0 +1,106 @@
+//! What was asked reaches the host: level-triggered, until it is taken.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::follow::absorb;
+use super::inner::Inner;
+use crate::env::CallCx;
+use crate::error::{Error, Result};
+use crate::node::{NodeVm, Settled};
+use crate::store::{GoalEntry, VmQuery, VmRow};
+use crate::types::{Generation, Goal, StateReason, VmId, VmState};
+
+const PAGE: usize = 200;
+
+/// Pushes for ever: when there is news, when a push failed, and now and then.
+pub(super) async fn push(inner: Arc<Inner>) {
+    let mut taken = HashMap::new();
+    loop {
+        let woken = inner.push.notified();
+        let wait = match round(&inner, &mut taken).await {
+            Ok(true) => inner.config.resync,
+            Ok(false) => inner.config.retry,
+            Err(error) => {
+                tracing::warn!(error = %error.chain(), "cannot read what was asked; will try again");
+                inner.config.retry
+            }
+        };
+        if tokio::time::timeout(wait, woken).await.is_err() && wait == inner.config.resync {
+            // A host may have lost word: say everything again that it has not settled.
+            taken.clear();
+        }
+    }
+}
+
+/// One look at every row that its host has not settled: whether all were taken.
+async fn round(inner: &Inner, taken: &mut HashMap<VmId, Generation>) -> Result<bool> {
+    let mut all = true;
+    let mut after = None;
+    let mut open = HashMap::new();
+    loop {
+        let cx = CallCx::new("push", inner.config.store_limit);
+        let query = VmQuery { unsettled: true, after, limit: PAGE, ..VmQuery::default() };
+        let rows = inner.store.vms(&cx, &query).await?;
+        for row in &rows {
+            if taken.get(&row.id) == Some(&row.generation) || apply(inner, row).await {
+                open.insert(row.id, row.generation);
+            } else {
+                all = false;
+            }
+        }
+        match rows.last() {
+            Some(last) if rows.len() == PAGE => after = Some(last.id),
+            _ => break,
+        }
+    }
+    // Rows that have settled need not be remembered.
+    *taken = open;
+    Ok(all)
+}
+
+/// Whether the host took it, or refused it for good.
+async fn apply(inner: &Inner, row: &VmRow) -> bool {
+    let cx = CallCx::new("apply", inner.config.node_limit);
+    let entry = GoalEntry {
+        vm: row.id,
+        hostname: row.name.clone(),
+        generation: row.generation,
+        goal: row.goal,
+        spec: row.spec.clone(),
+    };
+    let report = match inner.node.apply(&cx, &entry).await {
+        Ok(report) => report,
+        Err(error) if error.kind().is_transient() || row.goal == Goal::Absent => {
+            tracing::warn!(vm = %row.id, error = %error.chain(), "the host has not taken it; will try again");
+            return false;
+        }
+        Err(error) => refused(inner, row, &error),
+    };
+    match absorb(inner, &report).await {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!(vm = %row.id, error = %error.chain(), "cannot write down what the host says; will try again");
+            false
+        }
+    }
+}
+
+fn refused(inner: &Inner, row: &VmRow, error: &Error) -> NodeVm {
+    let now = inner.env.clock.wall();
+    let code = error.reason().unwrap_or(error.kind().as_str());
+    let reason = StateReason::new(code, error.chain());
+    NodeVm {
+        vm: row.id,
+        generation: row.generation,
+        goal: row.goal,
+        state: VmState::Failed,
+        reason: Some(reason.clone()),
+        since: now,
+        last_progress: now,
+        settled: Some(Settled::GivenUp { kind: error.kind(), reason }),
+        ip: None,
+        restarts: 0,
+        marks: Vec::new(),
+    }
+}
