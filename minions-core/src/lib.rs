@@ -5,11 +5,15 @@
 
 pub mod api;
 pub mod engine;
+#[cfg(feature = "config")]
+pub mod config;
 pub mod env;
 pub mod error;
 pub mod guest;
 #[cfg(feature = "host-parts")]
 pub mod host;
+#[cfg(any(feature = "http-server", feature = "http-client"))]
+pub mod http;
 pub mod hypervisor;
 pub mod memory;
 pub mod network;

@@ -9,7 +9,7 @@ mod vm;
 
 pub use event::{Event, EventBody, EventPage};
 pub use host::{HostStatus, VersionInfo};
-pub use image::{Image, ImageList};
+pub use image::{Image, ImageList, ImportImage};
 pub use operation::{Operation, OperationOutcome};
 pub use problem::{Problem, status_of};
 pub use vm::{CreateVm, DestroyVm, ListVms, RenameVm, ResizeVm, RestartVm, StartVm, StopVm, Vm, VmPage};

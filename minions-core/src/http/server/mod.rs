@@ -1,0 +1,136 @@
+//! The API's server, in front of any control plane.
+//!
+//! ```text
+//! listener.rs  sockets: who may connect, and what is behind which door
+//! accept.rs    connections: caps, deadlines, drain
+//! route.rs     the one table of routes: router, OpenAPI and the authorisation test read it
+//! auth.rs      who is calling: peer credentials or a bearer token
+//! request.rs   bytes to wire types: limits and strictness     answer.rs  back again
+//! vm.rs …      one file a noun
+//! ```
+
+mod accept;
+mod answer;
+mod auth;
+mod docs;
+mod event;
+mod host;
+mod image;
+mod listener;
+mod metrics;
+mod open;
+mod operation;
+mod probe;
+mod request;
+mod route;
+mod vm;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+
+pub use docs::openapi;
+pub use listener::{Door, Listener};
+pub use route::{Access, RouteInfo, routes};
+
+use super::token::TokenTable;
+use crate::service::DynControlPlane;
+
+/// What an operator may set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The version that `/v1/version` tells.
+    pub version: String,
+    /// Users who are admins when they come through the UNIX socket; everybody else is refused there.
+    pub admin_uids: Vec<u32>,
+    /// Most connections at a time; more wait in the sockets' queues.
+    pub max_connections: usize,
+    /// Most streams into guests at a time.
+    pub max_streams: usize,
+    /// How long a request's head may take, and its body.
+    pub read_timeout: Duration,
+    /// How long requests under way have when the server ends.
+    pub drain: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            admin_uids: Vec::new(),
+            max_connections: 1024,
+            max_streams: 1024,
+            read_timeout: Duration::from_secs(10),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+/// The server. Cheap to clone; all clones are the same one.
+#[derive(Clone, Debug)]
+pub struct ApiServer {
+    app: Arc<App>,
+}
+
+/// What handlers see. The control plane is the only way from here to a VM.
+#[derive(Debug)]
+struct App {
+    plane: DynControlPlane,
+    settings: Settings,
+    tokens: RwLock<Arc<TokenTable>>,
+    ready: AtomicBool,
+    closing: watch::Sender<bool>,
+    streams: Arc<Semaphore>,
+    metrics: metrics::Metrics,
+}
+
+impl ApiServer {
+    /// A server in front of a control plane. Not ready, and without tokens, until told otherwise.
+    #[must_use]
+    pub fn new(plane: DynControlPlane, settings: Settings) -> Self {
+        let streams = Arc::new(Semaphore::new(settings.max_streams));
+        let app = App {
+            plane,
+            settings,
+            tokens: RwLock::default(),
+            ready: AtomicBool::new(false),
+            closing: watch::Sender::new(false),
+            streams,
+            metrics: metrics::Metrics::default(),
+        };
+        Self { app: Arc::new(app) }
+    }
+
+    /// Who may come in by token from now on. A token that is no longer in the table is refused at its next request.
+    pub fn set_tokens(&self, table: TokenTable) {
+        *self.app.tokens.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+    }
+
+    /// What `/readyz` says.
+    pub fn set_ready(&self, ready: bool) {
+        self.app.ready.store(ready, Ordering::Release);
+    }
+
+    /// Serves until `shutdown` ends. Then takes no new connection, lets requests under way finish, and returns when
+    /// they have, or when the time to drain is over.
+    pub async fn serve(&self, listeners: Vec<Listener>, shutdown: impl Future<Output = ()>) {
+        accept::serve(self.app.clone(), listeners, shutdown).await;
+    }
+}
+
+impl App {
+    /// Ends when the server does.
+    fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut closing = self.closing.subscribe();
+        async move {
+            // The sender is in `App`; were it gone, the server would have ended too.
+            let _ = closing.wait_for(|closing| *closing).await;
+        }
+    }
+
+    fn tokens(&self) -> Arc<TokenTable> {
+        self.tokens.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

@@ -1,0 +1,178 @@
+//! Streams into guests, as WebSockets.
+//!
+//! The client's first message is the call, as JSON text. The server answers with a text message: `{"opened":true}`, or a
+//! problem and the end. From then on every binary message is a piece of the raw stream of the agent's frames, whose
+//! boundaries mean nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::{Message, Role};
+
+use super::App;
+use super::accept::Alive;
+use super::answer::{Answer, Failure};
+use super::auth::Who;
+use super::request::{VmPath, parse};
+use crate::api::guest::GuestCall;
+use crate::api::v1::Problem;
+use crate::error::{Error, ErrorKind, Result};
+use crate::guest::GuestIoBox;
+use crate::http::wire;
+use crate::service::{Caller, VmRef};
+
+/// How long a client may take to say what it wants.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// After this long without a byte from the guest the client is pinged, so that whatever is between keeps the connection.
+const PING_AFTER: Duration = Duration::from_secs(30);
+
+type Socket = WebSocketStream<TokioIo<Upgraded>>;
+
+pub(super) async fn open(
+    State(app): State<Arc<App>>,
+    Who(caller): Who,
+    VmPath(vm): VmPath,
+    mut request: Request,
+) -> Answer {
+    // Whoever may not know of the VM learns nothing here either.
+    app.plane.vm(&caller, &vm).await?;
+    let key = websocket_key(request.headers())?;
+    let busy = || Error::new(ErrorKind::Exhausted, "too many streams are open; try again later").with_reason("rate");
+    let place = app.streams.clone().try_acquire_owned().map_err(|_| busy())?;
+    let upgrade = request.extensions_mut().remove::<OnUpgrade>().ok_or_else(not_a_websocket)?;
+    let alive = request.extensions_mut().remove::<Alive>();
+    tokio::spawn(async move {
+        let _held = (place, alive);
+        match upgrade.await {
+            Ok(upgraded) => {
+                let config = Some(wire::socket_config());
+                let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, config).await;
+                serve(app, caller, vm, socket).await;
+            }
+            Err(error) => tracing::debug!(%error, "a client left before its stream was open"),
+        }
+    });
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let accept = HeaderValue::from_str(&key).map_err(|_| Failure(not_a_websocket()))?;
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    Ok(response)
+}
+
+fn not_a_websocket() -> Error {
+    Error::invalid("upgrade", "this path is a WebSocket: connect to it with a WebSocket client")
+}
+
+/// The answer to a handshake's key.
+fn websocket_key(headers: &HeaderMap) -> Result<String> {
+    let has = |name, word: &str| {
+        headers
+            .get_all(name)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|part| part.trim().eq_ignore_ascii_case(word))
+    };
+    let version = headers.get(header::SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13");
+    if !has(header::CONNECTION, "upgrade") || !has(header::UPGRADE, "websocket") || !version {
+        return Err(not_a_websocket());
+    }
+    let key = headers.get(header::SEC_WEBSOCKET_KEY).ok_or_else(not_a_websocket)?;
+    Ok(derive_accept_key(key.as_bytes()))
+}
+
+async fn serve(app: Arc<App>, caller: Caller, vm: VmRef, mut socket: Socket) {
+    let opened = match first_call(&mut socket).await {
+        Ok(call) => app.plane.open(&caller, &vm, &call).await,
+        Err(error) => Err(error),
+    };
+    let ended = match opened {
+        Ok(guest) => {
+            tokio::select! {
+                ended = pump(socket, guest) => ended,
+                () = app.closed() => Ok(()),
+            }
+        }
+        Err(error) => refuse(socket, &error).await,
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error = %error.chain(), "a stream ended badly");
+    }
+}
+
+async fn first_call(socket: &mut Socket) -> Result<GuestCall> {
+    let late = |_| Error::new(ErrorKind::DeadlineExceeded, "the client did not say what it wants");
+    match tokio::time::timeout(CALL_TIMEOUT, socket.next()).await.map_err(late)? {
+        Some(Ok(Message::Text(text))) if text.len() <= wire::MAX_REQUEST_BODY => parse(text.as_bytes()),
+        Some(Ok(_)) => Err(Error::invalid("call", "the first message is a call, as JSON text")),
+        Some(Err(error)) => Err(broken(error)),
+        None => Err(Error::new(ErrorKind::Unavailable, "the client left")),
+    }
+}
+
+async fn refuse(mut socket: Socket, error: &Error) -> Result<()> {
+    let text = serde_json::to_string(&Problem::from(error))
+        .map_err(|error| Error::internal("cannot write a problem").with_source(error))?;
+    socket.send(Message::text(text)).await.map_err(broken)?;
+    socket.close(None).await.map_err(broken)
+}
+
+/// Both ways until either side ends. Each way holds at most one piece: who reads slowly is written to slowly.
+async fn pump(mut socket: Socket, guest: GuestIoBox) -> Result<()> {
+    socket.send(Message::text(wire::OPENED)).await.map_err(broken)?;
+    let (mut to_client, mut from_client) = socket.split();
+    let (mut from_guest, mut to_guest) = tokio::io::split(guest);
+    let down = async {
+        let mut chunk = vec![0; wire::MAX_CHUNK];
+        loop {
+            let message = match tokio::time::timeout(PING_AFTER, from_guest.read(&mut chunk)).await {
+                Ok(Ok(0)) => return to_client.close().await.map_err(broken),
+                Ok(Ok(count)) => Message::Binary(Bytes::copy_from_slice(&chunk[..count])),
+                Ok(Err(error)) => return Err(lost(error)),
+                Err(_quiet) => Message::Ping(Bytes::new()),
+            };
+            to_client.send(message).await.map_err(broken)?;
+        }
+    };
+    let up = async {
+        while let Some(message) = from_client.next().await {
+            match message.map_err(broken)? {
+                Message::Binary(bytes) => {
+                    to_guest.write_all(&bytes).await.map_err(lost)?;
+                    to_guest.flush().await.map_err(lost)?;
+                }
+                Message::Close(_) => return Ok(()),
+                Message::Text(_) => return Err(Error::invalid("message", "only binary messages follow the call")),
+                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+            }
+        }
+        Ok(())
+    };
+    tokio::select! {
+        ended = down => ended,
+        ended = up => ended,
+    }
+}
+
+fn broken(error: tokio_tungstenite::tungstenite::Error) -> Error {
+    Error::new(ErrorKind::Unavailable, "the client's connection broke").with_source(error)
+}
+
+fn lost(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Unavailable, "the connection to the guest broke").with_source(error)
+}
