@@ -91,6 +91,9 @@ fn spawn(model: &mut Model, config: &VmmConfig) -> Result<()> {
         alive: watch::Sender::new(()),
         tasks: Vec::new(),
         console: Vec::new(),
+        hostname: config.hostname.clone(),
+        guest_pids: 0,
+        booted: tokio::time::Instant::now(),
     };
     model.residues.remove(&config.id);
     model.monitors.insert(config.id, monitor);
@@ -110,6 +113,7 @@ fn start(model: &mut Model, host: &InMemoryHost, config: &VmmConfig) -> Result<(
     monitor.open = open;
     monitor.has_devices = true;
     monitor.phase = VmmPhase::Running;
+    monitor.booted = tokio::time::Instant::now();
     let line = format!("[    0.000000] Linux version {KERNEL_RELEASE} (simulated) {}\r\n", config.cmdline);
     monitor.console.extend_from_slice(line.as_bytes());
     host.power_on(monitor, &behaviour);

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use hmac_sha256::Hash;
 
 use super::KERNEL_RELEASE;
+use super::blob::Blob;
 use super::model::{bundle_path, image_path};
-use super::tree::Tree;
+use super::tree::{Entry, Tree};
 use crate::types::{BootFiles, ByteSize, ImageBundle, ImageDefaults, ImageId, ImageInfo, UnixMillis, Vcpus};
 
 /// A file that a bundle names.
@@ -107,7 +108,7 @@ impl Recipe {
 pub(super) fn recipe(name: &str, size: ByteSize, files: &[(&str, &str)]) -> Recipe {
     let mut tree = Tree::skeleton();
     for (path, text) in files {
-        tree.put(path, text.as_bytes());
+        tree.put(path, Entry::file(Blob::from_bytes(text.as_bytes()), UnixMillis(0)));
     }
     Recipe {
         name: name.to_owned(),

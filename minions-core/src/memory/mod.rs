@@ -28,6 +28,7 @@
 //! ```
 
 mod behaviour;
+mod blob;
 mod census;
 mod guest;
 mod hypervisor;

@@ -86,6 +86,12 @@ pub(super) struct Monitor {
     /// Everything the guest does. Ends with the monitor.
     pub tasks: Vec<AbortHandle>,
     pub console: Vec<u8>,
+    /// The guest's name, which may change while it runs.
+    pub hostname: String,
+    /// How many processes its guest has started.
+    pub guest_pids: u32,
+    /// When its guest began to boot.
+    pub booted: tokio::time::Instant,
 }
 
 impl Drop for Monitor {
