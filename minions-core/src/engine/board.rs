@@ -1,11 +1,11 @@
 //! The latest of every VM on the host, for whoever follows along.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::node::{NodeChanges, NodeVm};
+use crate::node::{NodeChanges, NodeVm, Settled};
 use crate::types::VmId;
 
 #[derive(Debug, Default)]
@@ -13,6 +13,7 @@ struct State {
     seq: u64,
     vms: HashMap<VmId, (u64, NodeVm)>,
     order: BTreeMap<u64, VmId>,
+    gone: VecDeque<VmId>,
 }
 
 /// The latest of every VM, in the order in which they changed last. Followers that fall behind miss steps between, never
@@ -32,6 +33,9 @@ impl Default for Board {
 /// Most VMs in one page.
 const PAGE: usize = 1_000;
 
+/// So many that are gone are kept for followers that are behind; who missed one hears it when they ask for its absence.
+const GONE: usize = 1_000;
+
 impl Board {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -43,10 +47,11 @@ impl Board {
         self.state().vms.get(&vm).map(|(_, vm)| vm.clone())
     }
 
-    /// How many VMs are on it.
+    /// How many VMs are on it that are not gone.
     #[must_use]
     pub fn len(&self) -> u64 {
-        u64::try_from(self.state().vms.len()).unwrap_or(u64::MAX)
+        let state = self.state();
+        u64::try_from(state.vms.len().saturating_sub(state.gone.len())).unwrap_or(u64::MAX)
     }
 
     /// Whether none is.
@@ -93,15 +98,16 @@ impl Board {
             state.order.remove(&old);
         }
         state.order.insert(seq, vm.vm);
+        if vm.settled == Some(Settled::Gone) {
+            state.gone.push_back(vm.vm);
+            if state.gone.len() > GONE
+                && let Some(old) = state.gone.pop_front()
+                && let Some((seq, _)) = state.vms.remove(&old)
+            {
+                state.order.remove(&seq);
+            }
+        }
         drop(state);
         self.latest.send_replace(seq);
-    }
-
-    /// Forgets a VM that its followers have heard the last of.
-    pub fn forget(&self, vm: VmId) {
-        let mut state = self.state();
-        if let Some((seq, _)) = state.vms.remove(&vm) {
-            state.order.remove(&seq);
-        }
     }
 }

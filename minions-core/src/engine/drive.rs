@@ -110,6 +110,7 @@ impl Inner {
             _ => match self.board.get(row.entry.vm) {
                 // Until the next observation the old word stands, unless it is one that the new goal makes untrue.
                 Some(known) if known.state != VmState::Failed => known.state,
+                _ if row.provisioned && matches!(row.entry.goal, Goal::Stopped { .. }) => VmState::Stopping,
                 _ if row.provisioned => VmState::Starting,
                 _ => VmState::Creating,
             },
@@ -221,7 +222,10 @@ impl Inner {
             let done = tokio::select! {
                 done = tasks.join_next() => done,
                 // Dropping the set ends the waits: nothing they do has an effect of its own.
-                () = interrupt.notified(), if waits => return Ok(Next::Again),
+                () = interrupt.notified(), if waits => {
+                    self.unheard(vm);
+                    return Ok(Next::Again);
+                }
             };
             let Some(done) = done else { break };
             let (step, micros, result) = done.map_err(|error| Error::internal("a step panicked").with_source(error))?;
@@ -242,6 +246,14 @@ impl Inner {
             }
             Some((step, error)) => self.stumble(row, step, error).await,
         }
+    }
+
+    /// The guest may have reported to a wait that is over, and will not report again: it is asked first.
+    fn unheard(&self, vm: VmId) {
+        self.remember(vm, |memory| {
+            memory.known.started = None;
+            memory.known.probed = None;
+        });
     }
 
     /// Remembers what a step has shown; gives its error back where that counts as one.
@@ -292,14 +304,18 @@ impl Inner {
         let (wait, tries) = self.failed(row.entry.vm, &error);
         let running = matches!(row.entry.goal, Goal::Running { .. });
         // What ends a VM is tried for ever; what brings one up is given up where trying again cannot help.
-        let hopeless = !error.kind().is_transient() || tries >= self.config.attempts || step == Step::AwaitReady;
+        let late = step == Step::AwaitReady && error.kind() == ErrorKind::DeadlineExceeded;
+        let hopeless = !error.kind().is_transient() || tries >= self.config.attempts || late;
+        if step == Step::AwaitReady {
+            self.unheard(row.entry.vm);
+        }
         let giving_up = running && row.outcome.is_none() && hopeless;
         tracing::warn!(vm = %row.entry.vm, step = step.name(), tries, giving_up, error = %error.chain(), "a step failed");
         if !giving_up {
             self.publish_trouble(row);
             return Ok(Next::After(wait));
         }
-        let reason = if step == Step::AwaitReady {
+        let reason = if late {
             StateReason::new("boot_timeout", format!("the guest did not announce itself: {}", error.chain()))
         } else {
             StateReason::new(

@@ -106,15 +106,27 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Takes up every row of the journal.
+    /// Sets aside what no row explains, then takes up every row of the journal.
+    ///
+    /// # Errors
+    /// A journal that cannot be read, or one that explains nothing of a host that is not empty: `Denied` reason
+    /// `journal_lost`. A sweep that fails otherwise is made up for later.
     pub async fn start(ports: Ports, env: Env, config: EngineConfig) -> Result<Self> {
         let inner = Arc::new(drive::Inner::new(ports, env, config));
+        match sweep(&inner.ports, &CallCx::new("sweep", config.step_limit)).await {
+            Err(error) if error.reason() == Some("journal_lost") => return Err(error),
+            Err(error) => tracing::warn!(error = %error.chain(), "cannot look for orphans; will try again"),
+            Ok(_) => {}
+        }
         inner.wake_all().await?;
         let weak = Arc::downgrade(&inner);
         let resync = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(config.resync).await;
                 let Some(inner) = weak.upgrade() else { return };
+                if let Err(error) = sweep(&inner.ports, &CallCx::new("sweep", config.step_limit)).await {
+                    tracing::warn!(error = %error.chain(), "cannot look for orphans; will try again");
+                }
                 if let Err(error) = inner.wake_all().await {
                     tracing::warn!(error = %error.chain(), "cannot read the journal; will try again");
                 }

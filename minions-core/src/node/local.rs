@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{Node, NodeChanges, NodeInfo, NodeVm, Settled};
-use crate::engine::{Engine, EngineConfig, Orphans, Ports};
+use crate::engine::{Engine, EngineConfig, Ports};
 use crate::env::{CallCx, Env};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guest::{GuestChannelExt, GuestIoBox};
@@ -22,10 +22,13 @@ pub struct LocalNode {
 
 impl LocalNode {
     /// Sets aside what no row explains, then takes up every row.
-    pub async fn start(host: HostId, ports: Ports, env: Env, config: EngineConfig) -> Result<(Arc<Self>, Orphans)> {
-        let orphans = crate::engine::sweep(&ports, &CallCx::new("sweep", config.step_limit)).await?;
+    ///
+    /// # Errors
+    /// A journal that cannot be read, or one that explains nothing of a host that is not empty: `Denied` reason
+    /// `journal_lost`. A sweep that fails otherwise is made up for later.
+    pub async fn start(host: HostId, ports: Ports, env: Env, config: EngineConfig) -> Result<Arc<Self>> {
         let engine = Engine::start(ports, env.clone(), config).await?;
-        Ok((Arc::new(Self { host, engine, env }), orphans))
+        Ok(Arc::new(Self { host, engine, env }))
     }
 
     /// Its engine.

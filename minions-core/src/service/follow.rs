@@ -84,7 +84,11 @@ fn absorbed(
     let mut writes = Vec::new();
     let mut unwound = false;
 
-    if let Some(settled) = report.settled.as_ref().filter(|_| report.generation > old.settled) {
+    // One that ran may be given up later, at the same generation.
+    let lapsed = report.generation == old.generation
+        && old.failure.is_none()
+        && matches!(report.settled, Some(Settled::GivenUp { .. }));
+    if let Some(settled) = report.settled.as_ref().filter(|_| report.generation > old.settled || lapsed) {
         row.settled = report.generation;
         match settled {
             Settled::Met if report.generation == old.generation => row.failure = None,

@@ -31,7 +31,7 @@ pub struct GoalEntry {
 pub enum Outcome {
     /// The goal was observed to be met.
     Met,
-    /// Given up; a later generation or a restart of the daemon tries again.
+    /// Given up; a later generation tries again.
     GivenUp {
         /// The kind's stable name.
         kind: crate::error::ErrorKind,
@@ -102,7 +102,8 @@ pub trait Journal: Debug + Send + Sync + 'static {
     /// Notes that the disks were all made. Must be durable before a VM is first called running.
     async fn provisioned(&self, cx: &CallCx, vm: VmId) -> Result<()>;
 
-    /// Notes how a generation ended, unless the row has moved on: then nothing is changed, and `false` returned.
+    /// Notes how a generation ended, over what was noted of it before, unless the row has moved on: then nothing is
+    /// changed, and `false` returned.
     async fn settle(&self, cx: &CallCx, vm: VmId, generation: Generation, outcome: &Outcome) -> Result<bool>;
 
     /// Turns the row into a tombstone and frees its lease, if its goal is absence at this very generation; else a

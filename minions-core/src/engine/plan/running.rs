@@ -16,6 +16,11 @@ pub(super) fn plan(row: &JournalRow, epoch: u64, seen: &Observed) -> Plan {
     if let Some(old) = seen.vmm.as_ref().filter(|vmm| vmm.epoch != epoch || vmm.phase == VmmPhase::Exited) {
         return Plan::Stages(super::stopped::end(old, &StopHow::DEFAULT, seen));
     }
+    let made = disks(row, seen).all(|(.., volume)| volume.is_some_and(|volume| volume.whole));
+    if seen.vmm.is_some() && !made {
+        // Nothing was promised for it yet, or the lost disk would have been found above: begin anew.
+        return Plan::Stages(vec![vec![Step::EndVmm(StopHow::Force)]]);
+    }
     let live = seen.vmm.as_ref().map(|vmm| vmm.phase);
     if seen.image.is_none() && live != Some(VmmPhase::Running) {
         return Plan::GiveUp {
@@ -35,8 +40,7 @@ pub(super) fn plan(row: &JournalRow, epoch: u64, seen: &Observed) -> Plan {
     if seen.door != DoorState::Open {
         parts.push(Step::OpenDoor);
     }
-    let made = disks(row, seen).all(|(.., volume)| volume.is_some_and(|volume| volume.whole));
-    let note = if row.provisioned || (live.is_some() && !made) { vec![] } else { vec![Step::NoteProvisioned] };
+    let note = if row.provisioned { vec![] } else { vec![Step::NoteProvisioned] };
     let prepare = if live.is_none() { vec![Step::PrepareVmm] } else { vec![] };
     let start = if live == Some(VmmPhase::Running) { vec![] } else { vec![Step::StartVmm] };
     let ready = if seen.known.proven == Some(epoch) {
