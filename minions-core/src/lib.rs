@@ -4,9 +4,9 @@
 //! [`guest::GuestChannel`].
 
 pub mod api;
-pub mod engine;
 #[cfg(feature = "config")]
 pub mod config;
+pub mod engine;
 pub mod env;
 pub mod error;
 pub mod guest;

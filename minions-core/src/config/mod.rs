@@ -1,1 +1,13 @@
-//! The configuration file: what was written, and what it means.
+//! The configuration: what was written ([`file`]), what the environment says ([`env`](mod@env)), and what it all means
+//! ([`checked`]).
+//!
+//! Everything that is wrong is said at once, each with file, line and key. An unknown key is wrong. Secrets are never in
+//! the file itself: it names files that only their owner can read.
+
+pub mod checked;
+pub mod env;
+pub mod file;
+
+pub use checked::{Backend, Config, LogFormat, check};
+pub use env::Environment;
+pub use file::{ConfigProblem, ConfigProblems};
