@@ -187,12 +187,11 @@ impl ControlPlane for LocalControlPlane {
             intent::create(&context, self.inner.env.vm_id(), &request.name, spec, &self.inner.config.quota);
         match self.commit(change).await {
             Ok(()) => Ok(convert::operation(&operation)),
-            // The same key came twice at the same time: one of them won.
-            Err(error) if error.reason() == Some("idempotency_key") => match self.repeated(caller, key, hash).await? {
+            // The same key came twice at the same time, and the other one won: the key, or the name.
+            Err(error) => match self.repeated(caller, key, hash).await? {
                 Some(row) => Ok(convert::operation(&row)),
                 None => Err(error),
             },
-            Err(error) => Err(error),
         }
     }
 
