@@ -21,6 +21,8 @@ pub mod node;
 pub mod service;
 pub mod storage;
 pub mod store;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 pub mod types;
 
 pub use error::{Effect, Error, ErrorKind, Result};

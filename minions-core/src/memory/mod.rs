@@ -30,9 +30,11 @@
 mod behaviour;
 mod blob;
 mod census;
+mod fleet;
 mod guest;
 mod hypervisor;
 mod image;
+mod journal;
 mod levers;
 mod machine;
 mod model;
@@ -47,8 +49,10 @@ use std::time::Duration;
 
 pub use behaviour::GuestBehaviour;
 pub use census::{Census, DoorCensus, MonitorCensus, PortCensus, VolumeCensus};
+pub use fleet::InMemoryFleet;
 pub use guest::InMemoryGuests;
 pub use hypervisor::InMemoryHypervisor;
+pub use journal::InMemoryJournal;
 pub use network::InMemoryNetwork;
 pub use settings::{Limits, Settings, Timings};
 pub use storage::InMemoryStorage;

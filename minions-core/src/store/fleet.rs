@@ -155,10 +155,10 @@ pub struct Event {
     pub event: NewEvent,
 }
 
-/// What must hold inside the transaction, after its writes.
+/// What must hold inside the transaction, after its writes where it does not say otherwise. Tombstones count for nobody.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Guard {
-    /// Before the writes, the VM's row was at this generation and settled there; else `Conflict` reason `changed_meanwhile`.
+    /// Before the writes, there was a row of the VM at this generation and settled there; else `Conflict` reason `changed_meanwhile`.
     Unchanged {
         /// Which VM.
         vm: VmId,
@@ -202,13 +202,14 @@ pub enum Guard {
 /// One row to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
-    /// A new VM; `AlreadyExists` reason `name_taken` where a live row has its name.
+    /// A new VM; `AlreadyExists` reason `name_taken` where a live row has its name, `id_taken` where its id was ever used.
     InsertVm(VmRow),
-    /// The row of a VM that exists, whole; the same check of its name.
+    /// The row of a VM that exists, whole, else `NotFound`; the same check of its name. A tombstone stays one: else it is
+    /// a `Conflict` reason `gone`.
     UpdateVm(VmRow),
-    /// A new operation; `AlreadyExists` reason `idempotency_key` where the owner's key is taken.
+    /// A new operation; `AlreadyExists` reason `idempotency_key` where the owner's key is taken, `id_taken` where its id is.
     InsertOperation(OperationRow),
-    /// An operation that exists, whole.
+    /// An operation that exists, whole, else `NotFound`.
     UpdateOperation(OperationRow),
 }
 

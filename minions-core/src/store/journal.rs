@@ -99,7 +99,7 @@ pub trait Journal: Debug + Send + Sync + 'static {
     /// At most `limit` rows after an id, in the order of ids.
     async fn rows(&self, cx: &CallCx, after: Option<VmId>, limit: usize) -> Result<Vec<JournalRow>>;
 
-    /// Notes that the disks were all made. Must be durable before a VM is first called running.
+    /// Notes that the disks were all made; `NotFound` without a row. Must be durable before a VM is first called running.
     async fn provisioned(&self, cx: &CallCx, vm: VmId) -> Result<()>;
 
     /// Notes how a generation ended, over what was noted of it before, unless the row has moved on: then nothing is

@@ -1,0 +1,194 @@
+//! What one host has taken on, for as long as the process lives.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use crate::env::CallCx;
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::journal::{Accepted, GoalEntry, Journal, JournalRow, LeasePool, Outcome};
+use crate::types::{AgentSecret, Cid, Generation, Goal, Lease, MacAddr, VmId};
+
+/// A [`Journal`] that forgets everything with its last clone.
+#[derive(Clone, Debug)]
+pub struct InMemoryJournal(Arc<Mutex<Tables>>);
+
+impl InMemoryJournal {
+    /// An empty one that lends from a pool.
+    #[must_use]
+    pub fn new(pool: LeasePool) -> Self {
+        let uids = u64::from(pool.uid_first)..u64::from(pool.uid_first) + u64::from(pool.uid_count);
+        Self(Arc::new(Mutex::new(Tables {
+            rows: BTreeMap::new(),
+            tombstones: HashSet::new(),
+            shorts: HashSet::new(),
+            cids: Lender::of(u64::from(Cid::FIRST.get())..u64::from(u32::MAX)),
+            ips: Lender::of(u64::from(u32::from(pool.ip_first))..u64::from(u32::from(pool.ip_last)) + 1),
+            uids: Lender::of(uids),
+        })))
+    }
+
+    /// Held only between two awaits, never across one.
+    fn lock(&self) -> MutexGuard<'_, Tables> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Journal for InMemoryJournal {
+    async fn accept(&self, _: &CallCx, entry: &GoalEntry, secret: &AgentSecret) -> Result<Accepted> {
+        self.lock().accept(entry, secret)
+    }
+
+    async fn row(&self, _: &CallCx, vm: VmId) -> Result<Option<JournalRow>> {
+        Ok(self.lock().rows.get(&vm).cloned())
+    }
+
+    async fn rows(&self, _: &CallCx, after: Option<VmId>, limit: usize) -> Result<Vec<JournalRow>> {
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let tables = self.lock();
+        Ok(tables.rows.range((after, Bound::Unbounded)).map(|(_, row)| row).take(limit).cloned().collect())
+    }
+
+    async fn provisioned(&self, _: &CallCx, vm: VmId) -> Result<()> {
+        let mut tables = self.lock();
+        let row = tables
+            .rows
+            .get_mut(&vm)
+            .ok_or_else(|| Error::not_found(format!("this host has no vm {vm}")).with_reason("vm_unknown"))?;
+        row.provisioned = true;
+        Ok(())
+    }
+
+    async fn settle(&self, _: &CallCx, vm: VmId, generation: Generation, outcome: &Outcome) -> Result<bool> {
+        let mut tables = self.lock();
+        let row = tables.rows.get_mut(&vm).filter(|row| row.entry.generation == generation);
+        Ok(row.map(|row| row.outcome = Some(outcome.clone())).is_some())
+    }
+
+    async fn bury(&self, _: &CallCx, vm: VmId, generation: Generation) -> Result<()> {
+        self.lock().bury(vm, generation)
+    }
+
+    async fn buried(&self, _: &CallCx, vm: VmId) -> Result<bool> {
+        Ok(self.lock().tombstones.contains(&vm))
+    }
+}
+
+#[derive(Debug)]
+struct Tables {
+    rows: BTreeMap<VmId, JournalRow>,
+    tombstones: HashSet<VmId>,
+    /// Of rows and tombstones.
+    shorts: HashSet<String>,
+    cids: Lender,
+    ips: Lender,
+    uids: Lender,
+}
+
+impl Tables {
+    fn accept(&mut self, entry: &GoalEntry, secret: &AgentSecret) -> Result<Accepted> {
+        let absent = entry.goal == Goal::Absent;
+        if self.tombstones.contains(&entry.vm) {
+            if absent {
+                return Ok(Accepted::Gone);
+            }
+            let message = format!("the vm {} was destroyed; its id is never used again", entry.vm);
+            return Err(conflict("gone", message));
+        }
+        if let Some(row) = self.rows.get_mut(&entry.vm) {
+            if row.entry.generation > entry.generation {
+                let message = format!("generation {} is older than what is known", entry.generation.0);
+                return Err(conflict("stale_generation", message));
+            }
+            if row.entry.generation < entry.generation {
+                row.entry = entry.clone();
+                row.outcome = None;
+            }
+            return Ok(Accepted::Row(Box::new(row.clone())));
+        }
+        if absent {
+            return Ok(Accepted::Gone);
+        }
+        if self.shorts.contains(&entry.vm.short()) {
+            let message = format!("the things of {} would have the names of another vm's; make a new id", entry.vm);
+            return Err(Error::new(ErrorKind::AlreadyExists, message).with_reason("short_taken"));
+        }
+        let lease = self.lend(secret)?;
+        let row = JournalRow { entry: entry.clone(), lease, provisioned: false, outcome: None };
+        self.shorts.insert(entry.vm.short());
+        self.rows.insert(entry.vm, row.clone());
+        Ok(Accepted::Row(Box::new(row)))
+    }
+
+    fn lend(&mut self, secret: &AgentSecret) -> Result<Lease> {
+        let (Some(cid), Some(ip), Some(uid)) = (self.cids.next(), self.ips.next(), self.uids.next()) else {
+            let message = "this host has no addresses or users left to lend; destroy a vm, or widen the pool";
+            return Err(Error::new(ErrorKind::Exhausted, message).with_reason("no_capacity"));
+        };
+        let lease = Lease {
+            cid: Cid::new(cid)?,
+            ip: ip.into(),
+            mac: MacAddr::local(u64::from(ip)),
+            uid,
+            secret: secret.clone(),
+        };
+        for lender in [&mut self.cids, &mut self.ips, &mut self.uids] {
+            lender.take();
+        }
+        Ok(lease)
+    }
+
+    fn bury(&mut self, vm: VmId, generation: Generation) -> Result<()> {
+        if self.tombstones.contains(&vm) {
+            return Ok(());
+        }
+        let due = |row: &JournalRow| row.entry.goal == Goal::Absent && row.entry.generation == generation;
+        if !self.rows.get(&vm).is_some_and(due) {
+            let message = format!("{vm} is not to be absent at generation {}; read it and try again", generation.0);
+            return Err(conflict("changed_meanwhile", message));
+        }
+        if let Some(row) = self.rows.remove(&vm) {
+            self.cids.free(row.lease.cid.get());
+            self.ips.free(row.lease.ip.into());
+            self.uids.free(row.lease.uid);
+        }
+        self.tombstones.insert(vm);
+        Ok(())
+    }
+}
+
+/// Lends the lowest that was never lent, and when there is no such one, the one freed longest ago.
+#[derive(Debug)]
+struct Lender {
+    unused: std::ops::Range<u64>,
+    freed: VecDeque<u32>,
+}
+
+impl Lender {
+    fn of(unused: std::ops::Range<u64>) -> Self {
+        Self { unused, freed: VecDeque::new() }
+    }
+
+    /// What [`Self::take`] would take.
+    fn next(&self) -> Option<u32> {
+        let unused = (!self.unused.is_empty()).then_some(self.unused.start);
+        unused.and_then(|value| u32::try_from(value).ok()).or_else(|| self.freed.front().copied())
+    }
+
+    fn take(&mut self) {
+        if self.unused.next().is_none() {
+            self.freed.pop_front();
+        }
+    }
+
+    fn free(&mut self, value: u32) {
+        self.freed.push_back(value);
+    }
+}
+
+fn conflict(reason: &'static str, message: String) -> Error {
+    Error::new(ErrorKind::Conflict, message).with_reason(reason)
+}

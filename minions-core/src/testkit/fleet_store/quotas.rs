@@ -1,0 +1,96 @@
+//! How much one owner may have.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::rows::{Scene, refused};
+use crate::error::ErrorKind;
+use crate::store::fleet::{FleetChange, FleetStore, Guard, Owner, VmQuery, VmRow, Write};
+use crate::testkit::cx;
+use crate::types::{ByteSize, Goal, StopHow};
+
+/// Counted in the transaction that inserts, so that nobody slips through.
+pub async fn ctl_6_5_a_hundred_creates_at_a_quota_of_five_make_five<S: FleetStore + ?Sized>(
+    make: &impl AsyncFn(PathBuf) -> Arc<S>,
+    folder: &Path,
+) {
+    let scene = Scene::new(make, folder).await;
+    let mut calls = tokio::task::JoinSet::new();
+    for nth in 0..100 {
+        let (store, vm) = (scene.store.clone(), scene.vm("ann", &format!("vm{nth}")));
+        calls.spawn(async move {
+            let change = FleetChange {
+                guards: vec![Guard::VmsAtMost { owner: vm.owner.clone(), limit: 5 }],
+                writes: vec![Write::InsertVm(vm)],
+                events: Vec::new(),
+            };
+            match store.commit(&cx(), &change).await {
+                Ok(_) => true,
+                Err(error) => {
+                    assert_eq!((error.kind(), error.reason()), (ErrorKind::Exhausted, Some("quota")));
+                    false
+                }
+            }
+        });
+    }
+    let made = calls.join_all().await.into_iter().filter(|made| *made).count();
+    assert_eq!(made, 5);
+    let rows = scene.store.vms(&cx(), &VmQuery { limit: 100, ..VmQuery::default() }).await.unwrap();
+    assert_eq!(rows.len(), 5);
+}
+
+/// Stopped VMs have disks; tombstones have nothing; other owners are others.
+pub async fn quotas_count_what_is_stopped_and_forget_tombstones<S: FleetStore + ?Sized>(
+    make: &impl AsyncFn(PathBuf) -> Arc<S>,
+    folder: &Path,
+) {
+    let scene = Scene::new(make, folder).await;
+    let ann = Owner("ann".to_owned());
+    let mut vm = scene.vm("ann", "web");
+    vm.spec.memory = ByteSize::gib(1);
+    vm.spec.root = ByteSize::gib(3);
+    vm.spec.data = Some(ByteSize::gib(4));
+    vm.goal = Goal::Stopped { how: StopHow::Force };
+    scene.write(vec![Write::InsertVm(vm.clone())]).await.unwrap();
+    scene.insert("bob", "bobs").await;
+    let guards = |vms, disk, memory| FleetChange {
+        guards: vec![
+            Guard::VmsAtMost { owner: ann.clone(), limit: vms },
+            Guard::DiskAtMost { owner: ann.clone(), limit: ByteSize::bytes(disk) },
+            Guard::MemoryAtMost { owner: ann.clone(), limit: ByteSize::bytes(memory) },
+        ],
+        ..FleetChange::default()
+    };
+    let (disk, memory) = (7 << 30, 1 << 30);
+    scene.commit(guards(1, disk, memory)).await.expect("exactly the quota is within it");
+    for (vms, disk, memory) in [(0, disk, memory), (1, disk - 1, memory), (1, disk, memory - 1)] {
+        refused(scene.commit(guards(vms, disk, memory)).await, ErrorKind::Exhausted, "quota");
+    }
+    let deleting = VmRow { goal: Goal::Absent, ..vm };
+    scene.write(vec![Write::UpdateVm(deleting.clone())]).await.unwrap();
+    refused(scene.commit(guards(0, 0, 0)).await, ErrorKind::Exhausted, "quota");
+    scene.destroy(&deleting, 10).await;
+    scene.commit(guards(0, 0, 0)).await.expect("a tombstone holds nothing");
+}
+
+/// What the change itself writes counts, growth as much as newcomers.
+pub async fn quotas_are_checked_after_the_writes<S: FleetStore + ?Sized>(
+    make: &impl AsyncFn(PathBuf) -> Arc<S>,
+    folder: &Path,
+) {
+    let scene = Scene::new(make, folder).await;
+    let vm = scene.insert("ann", "web").await;
+    let limit = vm.spec.memory;
+    let resize = |memory| {
+        let mut row = vm.clone();
+        row.spec.memory = memory;
+        FleetChange {
+            guards: vec![Guard::MemoryAtMost { owner: vm.owner.clone(), limit }],
+            writes: vec![Write::UpdateVm(row)],
+            events: Vec::new(),
+        }
+    };
+    refused(scene.commit(resize(ByteSize::bytes(limit.get() + 1))).await, ErrorKind::Exhausted, "quota");
+    assert_eq!(scene.read(vm.id).await.map(|row| row.spec.memory), Some(limit), "nothing of it was written");
+    scene.commit(resize(limit)).await.unwrap();
+}

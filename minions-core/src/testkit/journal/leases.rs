@@ -1,0 +1,137 @@
+//! What is lent out.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::rows::{Scene, pool, refused, secret};
+use crate::error::ErrorKind;
+use crate::store::journal::{Accepted, GoalEntry, Journal, JournalRow, LeasePool};
+use crate::testkit::cx;
+use crate::types::{Goal, StopHow};
+
+#[track_caller]
+fn all_differ(rows: &[JournalRow]) {
+    let distinct = |what: &str, values: BTreeSet<String>| assert_eq!(values.len(), rows.len(), "{what}: {values:?}");
+    distinct("cid", rows.iter().map(|row| row.lease.cid.get().to_string()).collect());
+    distinct("ip", rows.iter().map(|row| row.lease.ip.to_string()).collect());
+    distinct("mac", rows.iter().map(|row| row.lease.mac.to_string()).collect());
+    distinct("uid", rows.iter().map(|row| row.lease.uid.to_string()).collect());
+}
+
+/// INV-2, stopped VMs and those on their way out included.
+pub async fn no_two_rows_share_a_lease<J: Journal + ?Sized>(
+    make: &impl AsyncFn(PathBuf, LeasePool) -> Arc<J>,
+    folder: &Path,
+) {
+    let scene = Scene::new(make, folder, pool(30)).await;
+    for nth in 0..30 {
+        let row = scene.row().await;
+        let goal = match nth % 3 {
+            0 => Goal::Stopped { how: StopHow::Force },
+            1 => Goal::Absent,
+            _ => continue,
+        };
+        scene.taken_on(&GoalEntry { goal, generation: row.entry.generation.next(), ..row.entry }).await;
+    }
+    let rows = scene.all().await;
+    assert_eq!(rows.len(), 30);
+    all_differ(&rows);
+}
+
+/// The same, at the same time.
+pub async fn concurrent_entries_share_no_lease<J: Journal + ?Sized>(
+    make: &impl AsyncFn(PathBuf, LeasePool) -> Arc<J>,
+    folder: &Path,
+) {
+    let scene = Scene::new(make, folder, pool(40)).await;
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..60 {
+        let (journal, entry) = (scene.journal.clone(), scene.entry());
+        calls.spawn(async move { journal.accept(&cx(), &entry, &secret(3)).await });
+    }
+    let mut rows = Vec::new();
+    for result in calls.join_all().await {
+        match result {
+            Ok(Accepted::Row(row)) => rows.push(*row),
+            other => refused(other, ErrorKind::Exhausted, "no_capacity"),
+        }
+    }
+    assert_eq!(rows.len(), 40, "all of the pool is lent, and no more");
+    all_differ(&rows);
+    rows.sort_by_key(|row| row.entry.vm);
+    assert_eq!(scene.all().await, rows);
+}
+
+/// Whoever comes first makes it, the others find it.
+pub async fn concurrent_entries_of_one_vm_make_one_row<J: Journal + ?Sized>(
+    make: &impl AsyncFn(PathBuf, LeasePool) -> Arc<J>,
+    folder: &Path,
+) {
+    let scene = Scene::new(make, folder, pool(9)).await;
+    let entry = scene.entry();
+    let mut calls = tokio::task::JoinSet::new();
+    for nth in 0..20 {
+        let (journal, entry) = (scene.journal.clone(), entry.clone());
+        calls.spawn(async move { journal.accept(&cx(), &entry, &secret(nth)).await.unwrap() });
+    }
+    let answers = calls.join_all().await;
+    assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "all are told of the same row");
+    assert_eq!(scene.all().await.len(), 1);
+}
+
+/// What cannot be lent whole is not lent in part.
+pub async fn a_used_up_pool_refuses_and_leaves_nothing<J: Journal + ?Sized>(
+    make: &impl AsyncFn(PathBuf, LeasePool) -> Arc<J>,
+    folder: &Path,
+) {
+    let scene = Scene::new(make, folder, pool(2)).await;
+    let first = scene.row().await;
+    scene.row().await;
+    let late = scene.entry();
+    for _ in 0..3 {
+        refused(scene.accept(&late).await, ErrorKind::Exhausted, "no_capacity");
+    }
+    assert_eq!(scene.read(late.vm).await, None);
+    assert_eq!(scene.all().await.len(), 2);
+    scene.bury(&first).await;
+    let row = scene.taken_on(&late).await;
+    assert_eq!(row.lease.ip, first.lease.ip, "a burial frees what was lent");
+    all_differ(&scene.all().await);
+}
+
+/// As long as there is another one, nobody gets what somebody else has just given back.
+pub async fn a_freed_lease_is_given_out_last<J: Journal + ?Sized>(
+    make: &impl AsyncFn(PathBuf, LeasePool) -> Arc<J>,
+    folder: &Path,
+) {
+    let scene = Scene::new(make, folder, pool(4)).await;
+    let first = scene.row().await;
+    let second = scene.row().await;
+    scene.bury(&second).await;
+    scene.bury(&first).await;
+    let third = scene.row().await;
+    let fourth = scene.row().await;
+    let given = [&first, &second, &third, &fourth].map(|row| row.clone());
+    all_differ(&given);
+    // Nothing is left that was never used: the one freed longest ago comes first.
+    let (fifth, sixth) = (scene.row().await, scene.row().await);
+    for (later, earlier) in [(fifth, second), (sixth, first)] {
+        assert_eq!((later.lease.ip, later.lease.uid), (earlier.lease.ip, earlier.lease.uid));
+    }
+    refused(scene.accept(&scene.entry()).await, ErrorKind::Exhausted, "no_capacity");
+}
+
+/// Users may run out before addresses do.
+pub async fn the_smallest_range_bounds_the_pool<J: Journal + ?Sized>(
+    make: &impl AsyncFn(PathBuf, LeasePool) -> Arc<J>,
+    folder: &Path,
+) {
+    let scene = Scene::new(make, folder, LeasePool { uid_count: 1, ..pool(9) }).await;
+    let row = scene.row().await;
+    refused(scene.accept(&scene.entry()).await, ErrorKind::Exhausted, "no_capacity");
+    scene.bury(&row).await;
+    let next = scene.row().await;
+    assert_eq!(next.lease.uid, row.lease.uid);
+    assert_ne!(next.lease.ip, row.lease.ip, "there are addresses that were never used");
+}
