@@ -3,6 +3,8 @@
 //! Four ports say what a host can do: [`hypervisor::Hypervisor`], [`storage::Storage`], [`network::Network`] and
 //! [`guest::GuestChannel`].
 
+#[cfg(all(feature = "agent", target_os = "linux"))]
+pub mod agent;
 pub mod api;
 #[cfg(feature = "config")]
 pub mod config;
