@@ -3,6 +3,9 @@
 pub mod client;
 mod ext;
 
+#[cfg(feature = "vsock")]
+pub mod vsock;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 

@@ -16,6 +16,7 @@ pub fn kind_of(error: &io::Error) -> ErrorKind {
         _ => match error.kind() {
             io::ErrorKind::NotFound => ErrorKind::NotFound,
             io::ErrorKind::TimedOut => ErrorKind::DeadlineExceeded,
+            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => ErrorKind::Unavailable,
             _ => ErrorKind::Internal,
         },
     }

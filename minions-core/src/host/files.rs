@@ -70,9 +70,18 @@ pub fn make_dir(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Replaces a small file: a reader, and whoever comes after a crash, sees the old bytes or the new ones. Two writers
-/// of one path must be kept apart by the caller.
+/// Replaces a small file, durably: a reader, and whoever comes after a crash, sees the old bytes or the new ones. Two
+/// writers of one path must be kept apart by the caller.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    swap(path, bytes, mode, true)
+}
+
+/// Like [`replace`], for what means nothing after the host's next boot: whole, but not made durable.
+pub fn replace_volatile(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    swap(path, bytes, mode, false)
+}
+
+fn swap(path: &Path, bytes: &[u8], mode: u32, durable: bool) -> io::Result<()> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::from(io::ErrorKind::InvalidInput));
     };
@@ -82,13 +91,14 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     absent(&tmp)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
     let mut file = open(&tmp, flags, Mode::from_raw_mode(mode))?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| std::fs::rename(&tmp, path));
+    let sync = |file: &File| if durable { file.sync_all() } else { Ok(()) };
+    let written = file.write_all(bytes).and_then(|()| sync(&file)).and_then(|()| std::fs::rename(&tmp, path));
     if let Err(error) = written {
         // The next call would clear it too.
         absent(&tmp)?;
         return Err(error);
     }
-    sync_dir(dir)
+    if durable { sync_dir(dir) } else { Ok(()) }
 }
 
 /// Removes a file; one that is not there is fine.

@@ -1,8 +1,10 @@
 //! What adapters of real hosts share: commands, long-lived processes and the keys that they hold, files, preflight.
 
 pub mod command;
+pub mod cpio;
 pub mod error;
 pub mod files;
+pub mod inotify;
 pub mod key;
 pub mod lock;
 pub mod lookup;

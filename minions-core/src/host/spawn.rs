@@ -26,6 +26,8 @@ pub struct Detached<'a> {
     pub dir: &'a Path,
     /// A taken [`key`](super::key), which becomes its standard input.
     pub key: File,
+    /// What becomes its standard output; nothing unless given.
+    pub output: Option<File>,
     /// The user and group it runs as, where they are not ours.
     pub user: Option<(u32, u32)>,
 }
@@ -75,7 +77,7 @@ pub fn spawn(what: Detached<'_>) -> io::Result<Spawned> {
         .env("LC_ALL", "C")
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .stdin(Stdio::from(what.key))
-        .stdout(Stdio::null())
+        .stdout(what.output.map_or_else(Stdio::null, Stdio::from))
         .stderr(Stdio::from(errors.try_clone()?))
         .process_group(0);
     if let Some((uid, gid)) = what.user {

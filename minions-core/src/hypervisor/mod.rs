@@ -1,5 +1,8 @@
 //! Port 1: runs virtual machine monitors on one host.
 
+#[cfg(feature = "qemu")]
+pub mod qemu;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 

@@ -27,6 +27,22 @@ pub fn vm_of_dir(name: &str) -> Option<VmId> {
     name.parse().ok()
 }
 
+/// The socket in a [`vm_dir`] on which the host dials into a guest's VSOCK. What the guest dials arrives at
+/// [`vsock_port`]. Short, since the path of a socket has room for 107 bytes.
+pub const VSOCK: &str = "v";
+
+/// The socket in a [`vm_dir`] at which a port arrives that the guest dials on the host.
+#[must_use]
+pub fn vsock_port(port: u32) -> String {
+    format!("{VSOCK}_{port}")
+}
+
+/// Whether a name in a [`vm_dir`] is that of a [`vsock_port`]: those belong to the guest channel.
+#[must_use]
+pub fn is_vsock_port(name: &str) -> bool {
+    name.strip_prefix(VSOCK).and_then(|rest| rest.strip_prefix('_')).is_some_and(|port| port.parse::<u32>().is_ok())
+}
+
 /// A volume: `vm_….root` or `vm_….data`.
 #[must_use]
 pub fn volume(id: VolumeId) -> String {

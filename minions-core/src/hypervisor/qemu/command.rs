@@ -1,0 +1,240 @@
+//! The words that QEMU and its helper are started with.
+//!
+//! What was learned on the way:
+//! - `q35` with a shared memory backend boots; `microvm` with one prints nothing.
+//! - VSOCK without the kernel's vhost is a helper process that shares the guest's memory: hence the memfd.
+//! - The vhost-user connection is QEMU's standard output (`fd=1`): the daemon makes it, and so knows that the helper
+//!   is ready before QEMU is started.
+//! - Raw disks are opened as raw by name, so no header that a guest writes is ever looked at.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use super::error::QemuError;
+use super::places::Places;
+use crate::hypervisor::VmmConfig;
+use crate::types::{ByteSize, DiskRole, GuestNet, NicBackend, VmId, names};
+
+/// How guests run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accel {
+    /// On the processor.
+    Kvm,
+    /// In emulation: works everywhere, some ten times slower.
+    Emulation,
+}
+
+/// What ties a live process to an epoch: the name in the words it was started with, which nobody can write
+/// afterwards.
+pub(super) fn name(id: VmId, epoch: u64) -> String {
+    format!("{}@{epoch}", names::vm_dir(id))
+}
+
+/// The epoch in a process's words; `None` where it is not a monitor of this id.
+pub(super) fn epoch_of(args: &[String], id: VmId) -> Option<u64> {
+    let at = args.iter().position(|word| word == "-name")?;
+    let (vm, epoch) = args.get(at + 1)?.split_once('@')?;
+    if names::vm_of_dir(vm) == Some(id) { epoch.parse().ok() } else { None }
+}
+
+/// QEMU takes a comma in a value only when it is doubled.
+fn escaped(path: &Path) -> String {
+    path.to_string_lossy().replace(',', ",,")
+}
+
+pub(super) fn helper(config: &VmmConfig, places: &Places) -> Vec<OsString> {
+    let vm = format!(
+        "guest-cid={},socket={},uds-path={}",
+        config.cid.get(),
+        places.vhost().display(),
+        places.vsock().display()
+    );
+    vec!["--vm".into(), vm.into()]
+}
+
+pub(super) fn monitor(config: &VmmConfig, places: &Places, accel: Accel) -> Result<Vec<OsString>, QemuError> {
+    let memory = config.memory.as_mib();
+    let mut words: Vec<String> = Vec::new();
+    let mut add = |option: &str, value: String| words.extend([format!("-{option}"), value]);
+    add("name", name(config.id, config.epoch));
+    add("machine", "q35,memory-backend=mem0,usb=off,sata=off,smbus=off,graphics=off,hpet=off".to_owned());
+    let (accel, cpu) = match accel {
+        Accel::Kvm => ("kvm", "host"),
+        Accel::Emulation => ("tcg,thread=multi", "max"),
+    };
+    add("accel", accel.to_owned());
+    add("cpu", cpu.to_owned());
+    add("smp", config.vcpus.to_string());
+    add("m", format!("{memory}M"));
+    add("object", format!("memory-backend-memfd,id=mem0,size={memory}M,share=on"));
+    add("sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny".to_owned());
+    for (index, disk) in config.disks.iter().enumerate() {
+        // A full host disk is the guest's I/O error, not a guest that stands still.
+        let serial = disk.role.as_str();
+        add(
+            "blockdev",
+            format!(
+                "driver=raw,node-name=d{index},discard=unmap,cache.direct=off,file.driver=file,file.locking=on,file.filename={}",
+                escaped(&disk.path)
+            ),
+        );
+        add("device", format!("virtio-blk-pci,drive=d{index},serial={serial},werror=report,rerror=report"));
+    }
+    add("chardev", "socket,id=vsock0,fd=1".to_owned());
+    add("device", "vhost-user-vsock-pci,chardev=vsock0".to_owned());
+    if let Some(nic) = &config.nic {
+        match nic.backend {
+            NicBackend::User => add("netdev", user_network(&nic.net)),
+            _ => return Err(QemuError::Nic),
+        }
+        add("device", format!("virtio-net-pci,netdev=n0,mac={},romfile=", nic.mac));
+    }
+    add("device", "virtio-rng-pci".to_owned());
+    // The guest's serial log: a ring in the monitor's memory, bounded even while no daemon is alive.
+    add("chardev", format!("ringbuf,id=serial0,size={}", super::console::RING));
+    add("serial", "chardev:serial0".to_owned());
+    add("qmp", format!("unix:{},server=on,wait=off", escaped(&places.qmp())));
+    add("kernel", escaped_plain(&config.boot.kernel));
+    add("initrd", escaped_plain(&places.initrd()));
+    add("append", cmdline(config));
+    // Nothing but what is named; not booted until it is told; ends with its guest.
+    for flag in ["nodefaults", "no-user-config", "no-reboot", "S"] {
+        words.push(format!("-{flag}"));
+    }
+    words.extend(["-display".to_owned(), "none".to_owned()]);
+    Ok(words.into_iter().map(OsString::from).collect())
+}
+
+/// Values that are a word of their own know no commas.
+fn escaped_plain(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// The network behind the monitor: the guest's own address is told on the kernel's command line, and nothing is
+/// forwarded inwards. IPv6 stays off until it is designed.
+fn user_network(net: &GuestNet) -> String {
+    let bits = u32::MAX.checked_shl(32 - u32::from(net.prefix)).unwrap_or(0);
+    let subnet = std::net::Ipv4Addr::from(u32::from(net.ip) & bits);
+    let dns = net.dns.first().map(|dns| format!(",dns={dns}")).unwrap_or_default();
+    format!("user,id=n0,ipv6=off,net={subnet}/{},host={}{dns},dhcpstart={}", net.prefix, net.gateway, net.ip)
+}
+
+/// What the guest is told. No secret: every process in the guest can read it.
+pub(super) fn cmdline(config: &VmmConfig) -> String {
+    let mut words = vec![
+        "console=ttyS0".to_owned(),
+        "quiet".to_owned(),
+        "reboot=t".to_owned(),
+        "panic=-1".to_owned(),
+        "minions.rootfs=ext4".to_owned(),
+        format!("minions.host={}", config.hostname),
+    ];
+    for (index, disk) in config.disks.iter().enumerate() {
+        let letter = char::from(b'a' + u8::try_from(index % 26).unwrap_or(0));
+        let word = match disk.role {
+            DiskRole::Root => "minions.root",
+            DiskRole::Data => "minions.data",
+        };
+        words.push(format!("{word}=/dev/vd{letter}"));
+    }
+    if let Some(nic) = &config.nic {
+        let net = &nic.net;
+        words.push(format!("minions.ip={}/{}", net.ip, net.prefix));
+        words.push(format!("minions.gw={}", net.gateway));
+        let dns: Vec<String> = net.dns.iter().map(ToString::to_string).collect();
+        words.push(format!("minions.dns={}", dns.join(",")));
+        words.push(format!("minions.mac={}", nic.mac));
+    }
+    if !config.cmdline.is_empty() {
+        words.push(config.cmdline.clone());
+    }
+    words.join(" ")
+}
+
+/// The least memory that the cloud kernel and our initrd unpack in.
+pub(super) const MIN_MEMORY: ByteSize = ByteSize::mib(96);
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::types::{AgentSecret, BootFiles, Cid, DiskAttachment, MacAddr, NicAttachment, Vcpus};
+
+    fn config() -> VmmConfig {
+        let mac = MacAddr::local(5);
+        VmmConfig {
+            id: VmId::from_bits(1),
+            epoch: 7,
+            vcpus: Vcpus(2),
+            memory: ByteSize::mib(256),
+            boot: BootFiles { kernel: PathBuf::from("/i/kernel"), initrd: PathBuf::from("/i/initrd") },
+            cmdline: "extra=1".to_owned(),
+            hostname: "web".to_owned(),
+            disks: vec![
+                DiskAttachment { role: DiskRole::Root, path: PathBuf::from("/d/a,b") },
+                DiskAttachment { role: DiskRole::Data, path: PathBuf::from("/d/data") },
+            ],
+            nic: Some(NicAttachment {
+                backend: NicBackend::User,
+                mac,
+                net: GuestNet {
+                    ip: "10.213.0.20".parse().unwrap(),
+                    prefix: 16,
+                    gateway: "10.213.0.2".parse().unwrap(),
+                    dns: vec!["10.213.0.3".parse().unwrap()],
+                    mac,
+                },
+            }),
+            cid: Cid::FIRST,
+            secret: AgentSecret::from_bytes([0xab; 32]),
+            uid: 0,
+        }
+    }
+
+    fn words() -> Vec<String> {
+        let words = monitor(&config(), &Places::new(Path::new("/r"), VmId::from_bits(1)), Accel::Emulation).unwrap();
+        words.into_iter().map(|word| word.into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn the_epoch_reads_back_from_the_words_and_from_nobody_elses() {
+        let words = words();
+        assert_eq!(epoch_of(&words, VmId::from_bits(1)), Some(7));
+        assert_eq!(epoch_of(&words, VmId::from_bits(2)), None);
+        assert_eq!(epoch_of(&["sleep".to_owned(), "9".to_owned()], VmId::from_bits(1)), None);
+    }
+
+    #[test]
+    fn ctl_1_4_disks_are_raw_by_name_and_a_comma_in_a_path_adds_no_option() {
+        let words = words().join(" ");
+        assert!(words.contains("driver=raw,node-name=d0,"), "{words}");
+        assert!(words.contains("filename=/d/a,,b -device"), "{words}");
+        assert_eq!(words.matches("-blockdev").count(), 2);
+    }
+
+    #[test]
+    fn the_secret_is_on_no_command_line() {
+        assert!(!words().join(" ").contains("abab"));
+        assert!(!cmdline(&config()).contains("abab"));
+    }
+
+    #[test]
+    fn the_guest_is_told_its_disks_and_addresses() {
+        let line = cmdline(&config());
+        for word in [
+            "minions.root=/dev/vda",
+            "minions.data=/dev/vdb",
+            "minions.ip=10.213.0.20/16",
+            "minions.gw=10.213.0.2",
+            "minions.dns=10.213.0.3",
+            "minions.mac=02:00:00:00:00:05",
+            "minions.host=web",
+            "extra=1",
+        ] {
+            assert!(line.split(' ').any(|have| have == word), "{word} is not in {line}");
+        }
+        let words = words().join(" ");
+        assert!(words.contains("net=10.213.0.0/16,host=10.213.0.2,dns=10.213.0.3"), "{words}");
+    }
+}

@@ -1,0 +1,83 @@
+//! The guest's serial log: a ring in the monitor's memory, drained into a bounded file when somebody asks.
+
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use serde_json::json;
+
+use super::error::QemuError;
+use super::wire::{Qmp, base64};
+use crate::host::files;
+
+/// Bytes of the ring: a guest that talks overwrites its own past, and no disk is filled while nobody is there to read.
+pub(super) const RING: u64 = 1 << 20;
+
+/// Bytes of each of the two files that keep what was read.
+const KEPT: u64 = 1 << 20;
+
+/// Moves what the ring holds to the file.
+pub(super) async fn drain(qmp: &mut Qmp, path: &Path) -> Result<(), QemuError> {
+    const PIECE: usize = 64 << 10;
+    let mut most = RING / PIECE as u64 + 1;
+    while most > 0 {
+        most -= 1;
+        let arguments = json!({ "device": "serial0", "size": PIECE, "format": "base64" });
+        let answer = qmp.ask("ringbuf-read", arguments).await?;
+        let bytes = answer.as_str().and_then(base64);
+        let bytes = bytes.ok_or_else(|| QemuError::Protocol("a log that is not base 64".to_owned()))?;
+        append(path, &bytes).map_err(QemuError::io("keep the serial log"))?;
+        if bytes.len() < PIECE {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn older(path: &Path) -> std::path::PathBuf {
+    path.with_extension("1")
+}
+
+fn append(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = files::open_write(path, 0o600)?;
+    if file.seek(SeekFrom::End(0))? > KEPT {
+        std::fs::rename(path, older(path))?;
+        file = files::open_write(path, 0o600)?;
+    }
+    file.write_all(bytes)
+}
+
+/// At most `max` bytes from the end of what was kept.
+pub(super) fn tail(path: &Path, max: usize) -> Result<Vec<u8>, QemuError> {
+    let mut bytes = Vec::new();
+    for path in [older(path), path.to_owned()] {
+        match files::open_read(&path) {
+            Ok(file) => {
+                file.take(2 * KEPT).read_to_end(&mut bytes).map_err(QemuError::io("read the serial log"))?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(QemuError::Io { what: "read the serial log", source: error }),
+        }
+    }
+    Ok(bytes.split_off(bytes.len().saturating_sub(max)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn load_11_ten_gibibytes_of_talk_leave_two_mebibytes_and_the_end_of_it() {
+        let dir = std::env::temp_dir().join(format!("minions-console-{}", std::process::id()));
+        files::make_dir(&dir).unwrap();
+        let path = dir.join("console");
+        for round in 0..80u8 {
+            append(&path, &vec![round; 64 << 10]).unwrap();
+        }
+        append(&path, b"the end").unwrap();
+        let size: u64 = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
+        assert!(size <= 2 * (KEPT + (64 << 10)), "{size}");
+        assert_eq!(tail(&path, 7).unwrap(), b"the end");
+        assert_eq!(tail(&path, 9).unwrap(), b"\x4f\x4fthe end");
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}

@@ -1,0 +1,163 @@
+//! One VM's monitor: what is there, what it says.
+
+use std::io;
+
+use serde_json::{Value, json};
+use tokio::net::UnixStream;
+
+use super::command;
+use super::console;
+use super::error::QemuError;
+use super::places::Places;
+use super::wire::Qmp;
+use super::{QemuHypervisor, Turn};
+use crate::host::process::Process;
+use crate::hypervisor::{VmmPhase, VmmStatus};
+use crate::types::{UnixMillis, VmId};
+
+/// The handle of one VM's monitor; holds nothing.
+#[derive(Debug)]
+pub(super) struct Machine {
+    pub hypervisor: QemuHypervisor,
+    pub id: VmId,
+    pub places: Places,
+}
+
+/// The two processes of a monitor, as far as they are alive.
+#[derive(Debug)]
+pub(super) struct Pair {
+    pub monitor: Option<Process>,
+    pub helper: Option<Process>,
+}
+
+impl Machine {
+    pub fn new(hypervisor: QemuHypervisor, id: VmId, places: Places) -> Self {
+        Self { hypervisor, id, places }
+    }
+
+    /// Who holds the keys.
+    pub async fn pair(&self) -> Result<Pair, QemuError> {
+        let hypervisor = self.hypervisor.clone();
+        let (monitor, helper) = (self.places.monitor_key(), self.places.helper_key());
+        let search = move || -> io::Result<Pair> {
+            let mut holders = hypervisor.0.holders.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            Ok(Pair { monitor: holders.find(&monitor)?, helper: holders.find(&helper)? })
+        };
+        let found = tokio::task::spawn_blocking(search).await.map_err(io::Error::other).flatten();
+        found.map_err(QemuError::io("find the processes of a VM"))
+    }
+
+    /// A conversation with the monitor, in turn.
+    pub async fn talk<T>(&self, talk: impl AsyncFnOnce(&mut Qmp) -> Result<T, QemuError>) -> Result<T, QemuError> {
+        let _turn = self.hypervisor.turn(self.id, Turn::Talk).await;
+        let stream = UnixStream::connect(self.places.qmp()).await.map_err(|_| QemuError::Closed)?;
+        talk(&mut Qmp::begin(stream).await?).await
+    }
+
+    /// What the monitor says of itself.
+    pub async fn phase(&self) -> Result<VmmPhase, QemuError> {
+        let status = self.talk(async |qmp| qmp.ask("query-status", Value::Null).await).await?;
+        match status.get("status").and_then(Value::as_str) {
+            Some("prelaunch" | "inmigrate") => Ok(VmmPhase::Prepared),
+            Some("shutdown" | "internal-error" | "guest-panicked") => Ok(VmmPhase::Exited),
+            Some(_) => Ok(VmmPhase::Running),
+            None => Err(QemuError::Protocol(status.to_string().chars().take(80).collect())),
+        }
+    }
+
+    /// The epoch of a live monitor.
+    pub fn epoch(&self, monitor: &Process) -> Result<Option<u64>, QemuError> {
+        match monitor.args() {
+            Ok(args) => Ok(command::epoch_of(&args, self.id)),
+            // Gone in the meantime.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(None),
+            Err(source) => Err(QemuError::Io { what: "read the words of a monitor", source }),
+        }
+    }
+
+    pub async fn status(&self) -> Result<Option<VmmStatus>, QemuError> {
+        let pair = self.pair().await?;
+        if let (Some(monitor), Some(_)) = (&pair.monitor, &pair.helper)
+            && let Some(epoch) = self.epoch(monitor)?
+        {
+            let since = monitor.since().map_err(QemuError::io("read when a monitor was started"));
+            match (self.phase().await, since) {
+                (Ok(phase), Ok(since)) => return Ok(Some(VmmStatus { epoch, phase, since })),
+                (Err(error), _) | (_, Err(error)) => {
+                    // It may have died under our eyes.
+                    let again = self.pair().await?;
+                    if again.monitor.is_some() && again.helper.is_some() {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        self.remains()
+    }
+
+    /// What is left of a dead monitor.
+    fn remains(&self) -> Result<Option<VmmStatus>, QemuError> {
+        if !self.places.any().map_err(QemuError::io("look at what is left of a VM"))? {
+            return Ok(None);
+        }
+        let epoch = match std::fs::read_to_string(self.places.epoch()) {
+            Ok(text) => text.trim().parse().unwrap_or(0),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(source) => return Err(QemuError::Io { what: "read what is left of a VM", source }),
+        };
+        Ok(Some(VmmStatus { epoch, phase: VmmPhase::Exited, since: UnixMillis(0) }))
+    }
+
+    /// Lets a prepared guest run. A running one is left alone.
+    pub async fn boot(&self) -> Result<(), QemuError> {
+        self.talk(async |qmp| {
+            let status = qmp.ask("query-status", Value::Null).await?;
+            if status.get("status").and_then(Value::as_str) == Some("prelaunch") {
+                qmp.ask("cont", Value::Null).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    pub async fn wait_exit(&self) -> Result<(), QemuError> {
+        let pair = self.pair().await?;
+        if let (Some(monitor), Some(helper)) = (pair.monitor, pair.helper) {
+            let ended = tokio::select! {
+                ended = monitor.exited() => ended,
+                ended = helper.exited() => ended,
+            };
+            ended.map_err(QemuError::io("wait for the end of a monitor"))?;
+        }
+        Ok(())
+    }
+
+    pub async fn console(&self, max: usize) -> Result<Vec<u8>, QemuError> {
+        let path = self.places.console();
+        let pair = self.pair().await?;
+        if pair.monitor.is_some() {
+            let drained = self.talk(async |qmp| console::drain(qmp, &path).await).await;
+            if let Err(error) = drained
+                && self.pair().await?.monitor.is_some()
+            {
+                return Err(error);
+            }
+        }
+        let read = tokio::task::spawn_blocking(move || console::tail(&path, max)).await;
+        read.map_err(|error| QemuError::Io { what: "read the serial log", source: io::Error::other(error) })?
+    }
+
+    /// Asks the guest to go by its power button.
+    pub async fn power_button(&self) -> Result<(), QemuError> {
+        self.talk(async |qmp| qmp.ask("system_powerdown", Value::Null).await.map(drop)).await
+    }
+
+    /// Ends the monitor in good order: what it holds of the disks' bytes is written.
+    pub async fn quit(&self) -> Result<(), QemuError> {
+        self.talk(async |qmp| match qmp.ask("quit", json!({})).await {
+            Ok(_) | Err(QemuError::Closed) => Ok(()),
+            Err(error) => Err(error),
+        })
+        .await
+    }
+}

@@ -1,0 +1,209 @@
+//! Virtual machines by QEMU.
+//!
+//! Two processes a VM, which outlive the daemon: QEMU, and a helper that is its VSOCK device. Each holds a
+//! [key](crate::host::key) for life, by which it is found again; together they are the monitor: where one of them is
+//! dead, the monitor is. What a live one was configured with is read from the words it was started with, never from a
+//! file. Beside the guest's memory, QEMU itself takes some 60 MiB (its translation cache in emulation more), the
+//! helper 4 MiB.
+
+mod command;
+mod console;
+mod error;
+mod initrd;
+mod machine;
+mod places;
+mod preflight;
+mod probe;
+mod start;
+mod stop;
+mod wire;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+
+use super::{Hypervisor, HypervisorCapabilities, VmmConfig, VmmStatus};
+use crate::env::{CallCx, Env};
+use crate::error::{Effect, Error, Result};
+use crate::host::{files, key::Holders};
+use crate::types::{ByteSize, StepReport, StopHow, VmId, names};
+
+pub use command::Accel;
+pub use preflight::preflight;
+pub use probe::{KvmProbe, KvmVerdict, probe_kvm};
+
+use error::QemuError;
+use machine::Machine;
+use places::Places;
+
+/// What this adapter drives and where it works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QemuConfig {
+    /// The folder of running VMs: theirs are made in it. Short, since it is part of the paths of sockets.
+    pub run_dir: PathBuf,
+    /// `qemu-system-x86_64`, by its absolute path.
+    pub qemu: PathBuf,
+    /// `vhost-device-vsock`, by its absolute path.
+    pub vsock_helper: PathBuf,
+    /// How guests run: what [`probe_kvm`] proved.
+    pub accel: Accel,
+    /// Most processors that a VM may have.
+    pub max_vcpus: u32,
+    /// Most memory that a VM may have.
+    pub max_memory: ByteSize,
+}
+
+/// Virtual machines by QEMU.
+#[derive(Clone, Debug)]
+pub struct QemuHypervisor(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: QemuConfig,
+    version: String,
+    env: Env,
+    /// Who holds which key, as last seen. Held while the host's processes are searched, never across an await.
+    holders: Mutex<Holders>,
+    /// One change at a time for each VM, and one conversation with each monitor.
+    turns: Mutex<Turns>,
+}
+
+type Turns = HashMap<(VmId, Turn), Arc<AsyncMutex<()>>>;
+
+/// What is done one at a time. Two things, so that whoever looks does not wait for a guest's grace to pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Turn {
+    Change,
+    Talk,
+}
+
+impl QemuHypervisor {
+    /// Finds out what it drives. The folder is made.
+    pub async fn open(config: QemuConfig, env: Env) -> Result<Self> {
+        let room = crate::host::preflight::MAX_SOCKET_PATH;
+        if config.run_dir.as_os_str().len() + 1 + places::LONGEST > room {
+            return Err(QemuError::DirTooLong { dir: config.run_dir }.into());
+        }
+        let version = preflight::qemu_version(&config.qemu).await?;
+        preflight::helper_version(&config.vsock_helper).await?;
+        files::make_dir(&config.run_dir).map_err(QemuError::io("make the folder of running VMs"))?;
+        let holders = Mutex::default();
+        Ok(Self(Arc::new(Inner { config, version, env, holders, turns: Mutex::default() })))
+    }
+
+    async fn turn(&self, id: VmId, turn: Turn) -> OwnedMutexGuard<()> {
+        let lock = {
+            let mut turns = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.retain(|_, lock| Arc::strong_count(lock) > 1);
+            turns.entry((id, turn)).or_default().clone()
+        };
+        lock.lock_owned().await
+    }
+
+    /// A change of one VM's monitor, in turn. It comes to its end even when its caller is gone, so that the next one
+    /// never meets a half-done one; each wait in it is bounded.
+    async fn change<F>(&self, cx: &CallCx, id: VmId, change: impl FnOnce(Machine) -> F) -> Result<StepReport>
+    where
+        F: Future<Output = Result<StepReport, QemuError>> + Send + 'static,
+    {
+        cx.bound(async {
+            let turn = self.turn(id, Turn::Change).await;
+            let work = change(self.machine(id));
+            let task = tokio::spawn(async move {
+                let _turn = turn;
+                work.await
+            });
+            match task.await {
+                Ok(result) => Ok(result?),
+                Err(error) => Err(Error::internal("the change of a monitor ended early")
+                    .with_effect(Effect::Unknown)
+                    .with_source(error)),
+            }
+        })
+        .await
+    }
+
+    fn machine(&self, id: VmId) -> Machine {
+        Machine::new(self.clone(), id, Places::new(&self.0.config.run_dir, id))
+    }
+}
+
+#[async_trait]
+impl Hypervisor for QemuHypervisor {
+    fn capabilities(&self) -> HypervisorCapabilities {
+        HypervisorCapabilities {
+            name: "qemu".to_owned(),
+            version: self.0.version.clone(),
+            accelerated: self.0.config.accel == Accel::Kvm,
+            simulated: false,
+            // QEMU opens its disks when it is started.
+            early_process: false,
+            max_vcpus: self.0.config.max_vcpus,
+            max_memory: self.0.config.max_memory,
+        }
+    }
+
+    async fn ensure_process(&self, cx: &CallCx, config: &VmmConfig) -> Result<StepReport> {
+        check(&self.0.config, config)?;
+        let config = config.clone();
+        self.change(cx, config.id, |machine| async move { machine.start(&config).await }).await
+    }
+
+    async fn ensure_running(&self, cx: &CallCx, config: &VmmConfig) -> Result<StepReport> {
+        check(&self.0.config, config)?;
+        let config = config.clone();
+        self.change(cx, config.id, |machine| async move {
+            let report = machine.start(&config).await?;
+            machine.boot().await?;
+            Ok(report)
+        })
+        .await
+    }
+
+    async fn ensure_absent(&self, cx: &CallCx, id: VmId, how: &StopHow) -> Result<StepReport> {
+        let (cx_inner, how) = (*cx, *how);
+        self.change(cx, id, |machine| async move { machine.stop(&cx_inner, &how).await }).await
+    }
+
+    async fn observe(&self, cx: &CallCx, id: VmId) -> Result<Option<VmmStatus>> {
+        cx.bound(async { Ok(self.machine(id).status().await?) }).await
+    }
+
+    async fn list(&self, cx: &CallCx) -> Result<Vec<VmId>> {
+        let run = self.0.config.run_dir.clone();
+        let listed = crate::host::blocking(move || {
+            let io = QemuError::io("list the running VMs");
+            let mut ids = Vec::new();
+            for id in files::names(&run).map_err(&io)?.iter().filter_map(|name| names::vm_of_dir(name)) {
+                if Places::new(&run, id).any().map_err(&io)? {
+                    ids.push(id);
+                }
+            }
+            Ok(ids)
+        });
+        cx.bound(listed).await
+    }
+
+    async fn wait_exit(&self, cx: &CallCx, id: VmId) -> Result<()> {
+        cx.bound(async { Ok(self.machine(id).wait_exit().await?) }).await
+    }
+
+    async fn console_log(&self, cx: &CallCx, id: VmId, max: usize) -> Result<Vec<u8>> {
+        cx.bound(async { Ok(self.machine(id).console(max).await?) }).await
+    }
+}
+
+/// What can never work is refused before anything happens.
+fn check(host: &QemuConfig, config: &VmmConfig) -> Result<()> {
+    if config.vcpus.0 == 0 || config.vcpus.0 > host.max_vcpus {
+        return Err(Error::invalid("vcpus", format!("a VM here has 1 to {} processors", host.max_vcpus)));
+    }
+    if config.memory < command::MIN_MEMORY || config.memory > host.max_memory {
+        let text = format!("a VM here has {} to {} of memory", command::MIN_MEMORY, host.max_memory);
+        return Err(Error::invalid("memory", text));
+    }
+    Ok(())
+}

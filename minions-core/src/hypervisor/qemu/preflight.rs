@@ -1,0 +1,117 @@
+//! Whether this host can run VMs by QEMU.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::error::QemuError;
+use super::probe::KvmVerdict;
+use super::{QemuConfig, places};
+use crate::error::{Error, Result};
+use crate::host::command::{CommandError, Tool};
+use crate::host::preflight::{Finding, disk_space, open_files, socket_paths};
+use crate::types::ByteSize;
+
+const QEMU_FIX: &str = "apt-get install qemu-system-x86 qemu-utils";
+const HELPER_FIX: &str = "cargo install vhost-device-vsock --locked";
+
+/// The oldest that was tried.
+const OLDEST: (u32, u32) = (7, 2);
+
+async fn ask(program: &Path) -> Result<String, CommandError> {
+    let output = Tool::new(program).arg("--version").limit(Duration::from_secs(20)).cap(64 << 10).run().await?;
+    Ok(output.text(program)?.to_owned())
+}
+
+/// The first number with a point in a text.
+fn version_in(text: &str) -> Option<&str> {
+    text.split_ascii_whitespace().find(|word| {
+        word.split_once('.').is_some_and(|(major, _)| !major.is_empty() && major.bytes().all(|b| b.is_ascii_digit()))
+    })
+}
+
+fn at_least(version: &str, (major, minor): (u32, u32)) -> bool {
+    let mut numbers = version.split(['.', '-', '+']).map_while(|part| part.parse::<u32>().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
+}
+
+/// The version of QEMU.
+pub(super) async fn qemu_version(program: &Path) -> Result<String> {
+    match ask(program).await {
+        Ok(text) => match version_in(&text).filter(|_| text.contains("QEMU")) {
+            Some(version) if at_least(version, OLDEST) => Ok(version.to_owned()),
+            Some(version) => Err(Error::new(
+                crate::ErrorKind::Unsupported,
+                format!("QEMU {version} is older than {}.{}", OLDEST.0, OLDEST.1),
+            )),
+            None => {
+                Err(CommandError::Garbage { program: program.to_owned(), answer: text.chars().take(80).collect() }
+                    .into())
+            }
+        },
+        Err(CommandError::Start { .. }) => Err(QemuError::Program { program: "QEMU", fix: QEMU_FIX }.into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The version of the helper.
+pub(super) async fn helper_version(program: &Path) -> Result<String> {
+    match ask(program).await {
+        Ok(text) => Ok(version_in(&text).unwrap_or("unknown").to_owned()),
+        Err(CommandError::Start { .. }) => {
+            Err(QemuError::Program { program: "vhost-device-vsock", fix: HELPER_FIX }.into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Looks at all that this adapter needs, and says what is missing and how to mend it. Starts two programs for their
+/// versions, and changes nothing.
+pub async fn preflight(config: &QemuConfig, kvm: &KvmVerdict) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let tools = [
+        ("qemu", qemu_version(&config.qemu).await, QEMU_FIX),
+        ("vhost-device-vsock", helper_version(&config.vsock_helper).await, HELPER_FIX),
+    ];
+    for (id, version, fix) in tools {
+        findings.push(match version {
+            Ok(version) => Finding::ok(id, format!("version {version}")),
+            Err(error) => Finding::fail(id, error.chain(), fix),
+        });
+    }
+    findings.push(match kvm {
+        KvmVerdict::Works => Finding::ok("kvm", "a probe boot ran on the processor"),
+        KvmVerdict::Fails { reason } => Finding::warn(
+            "kvm",
+            format!("guests run in emulation, some ten times slower: {reason}"),
+            "run on a host with hardware virtualization, and let this user open /dev/kvm",
+        ),
+    });
+    findings.push(socket_paths(&config.run_dir, places::LONGEST));
+    let there: PathBuf = config.run_dir.ancestors().find(|dir| dir.is_dir()).unwrap_or(Path::new("/")).to_owned();
+    findings.push(disk_space(&there, ByteSize::gib(2)));
+    findings.push(open_files(4096));
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_found_and_compared() {
+        let text = "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)\nCopyright";
+        assert_eq!(version_in(text), Some("7.2.22"));
+        assert_eq!(version_in("vhost-device-vsock 0.3.0"), Some("0.3.0"));
+        assert_eq!(version_in("no version"), None);
+        assert!(at_least("7.2.22", (7, 2)) && at_least("10.0", (7, 2)) && !at_least("5.2.0", (7, 2)));
+    }
+
+    #[tokio::test]
+    async fn bad_27_programs_that_are_absent_or_talk_garbage_are_told_from_one_another() {
+        let absent = qemu_version(Path::new("/nonexistent/qemu")).await.unwrap_err();
+        assert_eq!(absent.kind(), crate::ErrorKind::Unsupported);
+        assert!(absent.to_string().contains("apt-get"), "{absent}");
+        let garbage = qemu_version(Path::new("/bin/echo")).await.unwrap_err();
+        assert_eq!(garbage.kind(), crate::ErrorKind::Unavailable, "{garbage:?}");
+    }
+}

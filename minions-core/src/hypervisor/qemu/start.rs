@@ -1,0 +1,153 @@
+//! Starts a monitor: the helper first, then QEMU, both in the hands of their keys.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::net::UnixStream;
+
+use super::Turn;
+use super::command;
+use super::error::QemuError;
+use super::initrd;
+use super::machine::Machine;
+use super::wire::Qmp;
+use crate::host::spawn::{Detached, Spawned, spawn};
+use crate::host::{files, inotify, key};
+use crate::hypervisor::VmmConfig;
+use crate::types::StepReport;
+
+/// How long a process may take until it listens. On a machine that is busy to its neck a start takes seconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Machine {
+    /// The monitor is up with this configuration.
+    pub async fn start(&self, config: &VmmConfig) -> Result<StepReport, QemuError> {
+        let pair = self.pair().await?;
+        if let (Some(monitor), Some(_)) = (&pair.monitor, &pair.helper)
+            && let Some(have) = self.epoch(monitor)?
+        {
+            return match have == config.epoch {
+                true => self.ready().await,
+                false => Err(QemuError::Epoch { id: self.id, have, want: config.epoch }),
+            };
+        }
+        self.clear().await?;
+        present(config)?;
+        let clock = &self.hypervisor.0.env.clock;
+        let begin = clock.monotonic();
+        self.prepare(config).await?;
+        let vhost = self.start_helper(config).await?;
+        let helper_up = clock.monotonic();
+        self.start_monitor(config, vhost).await?;
+        let micros = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        Ok(StepReport::empty()
+            .with("vsock_helper", micros(helper_up.saturating_sub(begin)))
+            .with("monitor", micros(clock.monotonic().saturating_sub(helper_up))))
+    }
+
+    /// One that is alive may have been started a moment ago by a call that was given up: wait until it listens.
+    async fn ready(&self) -> Result<StepReport, QemuError> {
+        let stream = tokio::time::timeout(PATIENCE, inotify::connect_when_there(&self.places.qmp())).await;
+        stream.map_err(|_| QemuError::Mute)?.map_err(|_| QemuError::Closed)?;
+        self.phase().await?;
+        Ok(StepReport::empty())
+    }
+
+    /// The folder, the note of the epoch, and the initrd of this boot.
+    async fn prepare(&self, config: &VmmConfig) -> Result<(), QemuError> {
+        let (places, config) = (self.places.clone(), config.clone());
+        let work = move || {
+            let io = QemuError::io("make the folder of a VM");
+            files::make_dir(places.dir()).map_err(&io)?;
+            files::replace_volatile(&places.epoch(), config.epoch.to_string().as_bytes(), 0o600).map_err(&io)?;
+            initrd::write(&config.boot.initrd, &config.secret, &places.initrd())
+        };
+        let done = tokio::task::spawn_blocking(work).await;
+        done.map_err(|error| QemuError::Io { what: "make the folder of a VM", source: io::Error::other(error) })?
+    }
+
+    async fn start_helper(&self, config: &VmmConfig) -> Result<UnixStream, QemuError> {
+        let words = command::helper(config, &self.places);
+        let program = self.hypervisor.0.config.vsock_helper.clone();
+        let spawned = self.spawn("the VSOCK helper", program, words, self.places.helper_key(), None).await?;
+        first_of("the VSOCK helper", &spawned, &self.places.vhost()).await
+    }
+
+    async fn start_monitor(&self, config: &VmmConfig, vhost: UnixStream) -> Result<(), QemuError> {
+        let io = QemuError::io("hand the VSOCK device to the monitor");
+        let vhost = vhost.into_std().map_err(&io)?;
+        vhost.set_nonblocking(false).map_err(&io)?;
+        let device = File::from(std::os::fd::OwnedFd::from(vhost));
+        let words = command::monitor(config, &self.places, self.hypervisor.0.config.accel)?;
+        let program = self.hypervisor.0.config.qemu.clone();
+        let _turn = self.hypervisor.turn(self.id, Turn::Talk).await;
+        let spawned = self.spawn("the monitor", program, words, self.places.monitor_key(), Some(device)).await?;
+        let stream = first_of("the monitor", &spawned, &self.places.qmp()).await?;
+        let talk = async { Qmp::begin(stream).await?.ask("query-status", Value::Null).await };
+        match talk.await {
+            // Whoever ends right after listening has said why.
+            Err(QemuError::Closed) => Err(QemuError::Died { what: "the monitor", said: spawned.errors() }),
+            answered => answered.map(drop),
+        }
+    }
+
+    /// Takes the key and starts the process that holds it from then on. Both happen without a stop in between: a caller
+    /// that is gone leaves either nothing or a process that is found by its key.
+    async fn spawn(
+        &self,
+        what: &'static str,
+        program: PathBuf,
+        args: Vec<OsString>,
+        key_path: PathBuf,
+        output: Option<File>,
+    ) -> Result<Spawned, QemuError> {
+        let dir = self.places.dir().to_owned();
+        let work = move || -> Result<Spawned, QemuError> {
+            let taken = key::take(&key_path).map_err(QemuError::io("take the key of a VM"))?;
+            let Some(key) = taken else {
+                let source = io::Error::from(io::ErrorKind::WouldBlock);
+                return Err(QemuError::Io { what: "take the key of a VM: somebody holds it", source });
+            };
+            spawn(Detached { program: &program, args: &args, dir: &dir, key, output, user: None })
+                .map_err(|source| QemuError::Died { what, said: source.to_string() })
+        };
+        let done = tokio::task::spawn_blocking(work).await;
+        done.map_err(|error| QemuError::Io { what: "start a process", source: io::Error::other(error) })?
+    }
+}
+
+/// The connection to the socket that a process makes, or the reason why it never will.
+async fn first_of(what: &'static str, spawned: &Spawned, socket: &Path) -> Result<UnixStream, QemuError> {
+    let outcome = tokio::time::timeout(PATIENCE, async {
+        tokio::select! {
+            stream = inotify::connect_when_there(socket) => stream.map(Some),
+            ended = spawned.process.exited() => ended.map(|()| None),
+        }
+    });
+    match outcome.await {
+        Err(_) => Err(QemuError::Mute),
+        Ok(Ok(Some(stream))) => Ok(stream),
+        Ok(Ok(None)) => Err(QemuError::Died { what, said: spawned.errors() }),
+        Ok(Err(source)) => Err(QemuError::Io { what: "reach a process that was started", source }),
+    }
+}
+
+/// Nothing is started for a VM whose files are not there.
+fn present(config: &VmmConfig) -> Result<(), QemuError> {
+    let boot = [("kernel", &config.boot.kernel), ("initrd", &config.boot.initrd)];
+    let disks = config.disks.iter().map(|disk| ("disk", &disk.path));
+    for (what, path) in boot.into_iter().chain(disks) {
+        match std::fs::symlink_metadata(path) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(QemuError::Missing { what, path: path.clone() });
+            }
+            Err(source) => return Err(QemuError::Io { what: "look at a VM's files", source }),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! Ends a monitor: down the ladder, then its helper, then what they left.
+
+use std::io;
+use std::time::Duration;
+
+use super::error::QemuError;
+use super::machine::{Machine, Pair};
+use super::places::Places;
+use crate::env::CallCx;
+use crate::host::process::Process;
+use crate::host::{files, key};
+use crate::types::{StepReport, StopHow, names};
+
+/// How long a monitor may take to write what it holds and go.
+const QUIT: Duration = Duration::from_secs(3);
+
+/// What the rest of the ladder needs of the call's deadline when the guest does not go.
+const RESERVE: Duration = Duration::from_secs(5);
+
+impl Machine {
+    /// Nothing of the monitor is left.
+    pub async fn stop(&self, cx: &CallCx, how: &StopHow) -> Result<StepReport, QemuError> {
+        let pair = self.pair().await?;
+        if let (Some(monitor), Some(_)) = (&pair.monitor, &pair.helper)
+            && let StopHow::Graceful { grace_ms } = how
+        {
+            let grace = Duration::from_millis(*grace_ms).min(cx.left().saturating_sub(RESERVE));
+            if !self.asked(monitor, grace).await {
+                // Not reached, or not gone: the next rung. Why it did not answer is of no use to anybody.
+                let _ = tokio::time::timeout(QUIT, self.quit()).await;
+                let _ = tokio::time::timeout(QUIT, monitor.exited()).await;
+            }
+        }
+        self.clear().await?;
+        Ok(StepReport::empty())
+    }
+
+    /// Whether the guest went when it was asked.
+    async fn asked(&self, monitor: &Process, grace: Duration) -> bool {
+        let going = async {
+            // A guest that was never booted hears no button.
+            match self.phase().await {
+                Ok(crate::hypervisor::VmmPhase::Running) => {}
+                _ => return false,
+            }
+            self.power_button().await.is_ok() && monitor.exited().await.is_ok()
+        };
+        tokio::time::timeout(grace, going).await.unwrap_or(false)
+    }
+
+    /// Ends what is alive and removes what is left.
+    pub async fn clear(&self) -> Result<(), QemuError> {
+        let Pair { monitor, helper } = self.pair().await?;
+        // QEMU first: without its helper it would only complain.
+        for process in [monitor, helper].into_iter().flatten() {
+            let io = QemuError::io("end a process of a VM");
+            process.kill().map_err(&io)?;
+            process.exited().await.map_err(&io)?;
+        }
+        let places = self.places.clone();
+        let swept = tokio::task::spawn_blocking(move || sweep(&places)).await;
+        swept.map_err(io::Error::other).flatten().map_err(QemuError::io("remove what is left of a VM"))
+    }
+}
+
+/// Removes every file of the monitor, the keys last: until then, nobody else can begin. What belongs to the guest
+/// channel stays, and with it the folder.
+fn sweep(places: &Places) -> io::Result<()> {
+    let keys = [places.monitor_key(), places.helper_key()];
+    for name in files::names(places.dir())? {
+        let path = places.dir().join(&name);
+        if !names::is_vsock_port(&name) && !keys.contains(&path) {
+            files::absent(&path)?;
+        }
+    }
+    for path in keys {
+        if !key::remove(&path)? {
+            return Err(io::Error::new(io::ErrorKind::WouldBlock, "a key is held again"));
+        }
+    }
+    match std::fs::remove_dir(places.dir()) {
+        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,134 @@
+//! QMP: JSON lines on the monitor's control socket.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+
+use super::error::QemuError;
+
+/// The longest line that a monitor may say: a read of the console's ring, in base 64, and some words.
+const MAX_LINE: u64 = 256 << 10;
+
+/// How long a monitor may take for an answer. Ones that are stopped or wedged do not hold anybody up for longer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A conversation. A monitor has one at a time; the next one waits in the socket's queue.
+#[derive(Debug)]
+pub(super) struct Qmp(BufReader<UnixStream>);
+
+impl Qmp {
+    /// Begins one on a connected socket.
+    pub async fn begin(stream: UnixStream) -> Result<Self, QemuError> {
+        let mut qmp = Self(BufReader::new(stream));
+        let greeting = tokio::time::timeout(PATIENCE, qmp.line()).await.map_err(|_| QemuError::Mute)??;
+        if greeting.get("QMP").is_none() {
+            return Err(QemuError::Protocol(short(&greeting)));
+        }
+        qmp.ask("qmp_capabilities", Value::Null).await?;
+        Ok(qmp)
+    }
+
+    /// One command and its answer; events in between are left out.
+    pub async fn ask(&mut self, command: &'static str, arguments: Value) -> Result<Value, QemuError> {
+        let mut words = json!({ "execute": command });
+        if !arguments.is_null() {
+            words["arguments"] = arguments;
+        }
+        let talk = async {
+            let text = format!("{words}\n");
+            self.0.get_mut().write_all(text.as_bytes()).await.map_err(|_| QemuError::Closed)?;
+            loop {
+                let mut answer = self.line().await?;
+                if let Some(value) = answer.get_mut("return") {
+                    return Ok(value.take());
+                }
+                if let Some(error) = answer.get("error") {
+                    let reason = error.get("desc").and_then(Value::as_str).unwrap_or("no reason given");
+                    return Err(QemuError::Refused { command, reason: reason.chars().take(300).collect() });
+                }
+                if answer.get("event").is_none() {
+                    return Err(QemuError::Protocol(short(&answer)));
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, talk).await.map_err(|_| QemuError::Mute)?
+    }
+
+    async fn line(&mut self) -> Result<Value, QemuError> {
+        let mut line = Vec::new();
+        let read = (&mut self.0).take(MAX_LINE).read_until(b'\n', &mut line).await;
+        match read {
+            Ok(0) | Err(_) => Err(QemuError::Closed),
+            Ok(_) => serde_json::from_slice(&line)
+                .map_err(|_| QemuError::Protocol(String::from_utf8_lossy(&line).chars().take(80).collect())),
+        }
+    }
+}
+
+fn short(value: &Value) -> String {
+    value.to_string().chars().take(80).collect()
+}
+
+/// Decodes what the monitor encodes: base 64 with padding.
+pub(super) fn base64(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    let (mut bits, mut held) = (0u32, 0u32);
+    for letter in text.bytes().take_while(|&letter| letter != b'=') {
+        let value = match letter {
+            b'A'..=b'Z' => letter - b'A',
+            b'a'..=b'z' => letter - b'a' + 26,
+            b'0'..=b'9' => letter - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        held = held << 6 | u32::from(value);
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            bytes.push(u8::try_from(held >> bits & 0xff).ok()?);
+        }
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::UnixStream;
+
+    #[test]
+    fn base_64_reads_back() {
+        for (text, bytes) in [("", ""), ("Zg==", "f"), ("Zm8=", "fo"), ("Zm9vYmFy", "foobar")] {
+            assert_eq!(base64(text).unwrap(), bytes.as_bytes(), "{text}");
+        }
+        assert!(base64("a b").is_none());
+    }
+
+    async fn answers(text: &'static str) -> Result<Value, QemuError> {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        tokio::spawn(async move {
+            theirs.write_all(b"{\"QMP\": {}}\n{\"return\": {}}\n").await.unwrap();
+            theirs.write_all(text.as_bytes()).await.unwrap();
+            let mut sink = Vec::new();
+            theirs.read_to_end(&mut sink).await.unwrap();
+        });
+        Qmp::begin(ours).await?.ask("query-status", Value::Null).await
+    }
+
+    #[tokio::test]
+    async fn events_between_a_command_and_its_answer_are_left_out() {
+        let value = answers("{\"event\": \"RESUME\"}\n{\"return\": {\"status\": \"running\"}}\n").await.unwrap();
+        assert_eq!(value["status"], "running");
+    }
+
+    #[tokio::test]
+    async fn bad_27_garbage_and_refusals_of_a_monitor_are_typed_errors() {
+        assert!(matches!(answers("what?\n").await, Err(QemuError::Protocol(_))));
+        assert!(matches!(answers("{}\n").await, Err(QemuError::Protocol(_))));
+        let refused = answers("{\"error\": {\"desc\": \"no\"}}\n").await;
+        assert!(matches!(refused, Err(QemuError::Refused { .. })), "{refused:?}");
+    }
+}
