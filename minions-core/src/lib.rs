@@ -17,6 +17,7 @@ pub mod host;
 #[cfg(any(feature = "http-server", feature = "http-client"))]
 pub mod http;
 pub mod hypervisor;
+pub mod layers;
 pub mod memory;
 pub mod network;
 pub mod node;

@@ -41,7 +41,7 @@ impl CallCx {
     pub async fn bound<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         match tokio::time::timeout_at(self.deadline, work).await {
             Ok(result) => result,
-            Err(_) => Err(Error::new(ErrorKind::DeadlineExceeded, "the deadline passed").with_op(self.op)),
+            Err(_) => Err(Error::new(ErrorKind::DeadlineExceeded, "the deadline passed")),
         }
     }
 }
