@@ -17,6 +17,8 @@ pub mod host;
 #[cfg(any(feature = "http-server", feature = "http-client"))]
 pub mod http;
 pub mod hypervisor;
+#[cfg(feature = "image")]
+pub mod image;
 pub mod layers;
 pub mod memory;
 pub mod network;

@@ -7,7 +7,7 @@ use super::error::QemuError;
 use crate::host::{cpio, files};
 use crate::types::AgentSecret;
 
-/// Where the agent looks for it: 64 hexadecimal digits and the end of the line.
+/// Where the agent looks for it: 64 hexadecimal digits.
 const SECRET: &str = "minions/secret";
 
 /// Writes it, whole or not at all. It is not made durable: a boot of the host ends the monitor too.
@@ -22,7 +22,7 @@ pub(super) fn write(image: &Path, secret: &AgentSecret, to: &Path) -> Result<(),
     let mut archive = cpio::Archive::new();
     archive.dir("minions", 0o700);
     let hex: String = secret.expose().iter().map(|byte| format!("{byte:02x}")).collect();
-    archive.file(SECRET, 0o600, format!("{hex}\n").as_bytes());
+    archive.file(SECRET, 0o600, hex.as_bytes());
     bytes.extend(archive.finish());
     let io = QemuError::io("write the initrd");
     files::absent(to).map_err(&io)?;

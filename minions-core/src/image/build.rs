@@ -1,0 +1,89 @@
+//! The three ways to an image.
+
+use std::path::{Path, PathBuf};
+
+use super::bundle::bundle;
+use super::error::ImageError;
+use super::initrd::write_initrd;
+use super::kernel::fetch_kernel;
+use super::rootfs;
+use super::{BuildConfig, ImportConfig, OnProgress, Progress};
+use crate::error::Result;
+use crate::host::files;
+use crate::types::{BootFiles, ImageBundle};
+
+/// Counts the steps of one build.
+struct Steps<'a> {
+    on: OnProgress<'a>,
+    number: u32,
+    of: u32,
+}
+
+impl Steps<'_> {
+    fn begin(&mut self, step: &'static str) {
+        self.number += 1;
+        (self.on)(Progress { step, number: self.number, of: self.of });
+    }
+}
+
+/// A tiny image: a static busybox and nothing else. It has no init, so the agent stays the guest's first process.
+pub async fn build_busybox(config: &BuildConfig, on_progress: OnProgress<'_>) -> Result<ImageBundle> {
+    let mut steps = Steps { on: on_progress, number: 0, of: 4 };
+    prepare(config)?;
+    steps.begin("make the root filesystem");
+    let tree = config.work_dir.join("tree");
+    rootfs::busybox(&tree, &config.tools).await?;
+    let root = filesystem(config, &tree).await?;
+    finish(config, root, &mut steps).await
+}
+
+/// Debian 12 with systemd, as small as it comes. Needs root and Debian's mirror.
+pub async fn build_debian(config: &BuildConfig, on_progress: OnProgress<'_>) -> Result<ImageBundle> {
+    let mut steps = Steps { on: on_progress, number: 0, of: 5 };
+    prepare(config)?;
+    steps.begin("install Debian into a folder");
+    let tree = config.work_dir.join("tree");
+    rootfs::debian(&tree, &config.tools, config.mirror.as_deref()).await?;
+    steps.begin("make the root filesystem");
+    let root = filesystem(config, &tree).await?;
+    finish(config, root, &mut steps).await
+}
+
+/// An image from a raw filesystem that exists; with our kernel and initrd any Linux in it boots.
+pub async fn import(config: &ImportConfig, on_progress: OnProgress<'_>) -> Result<ImageBundle> {
+    let mut steps = Steps { on: on_progress, number: 0, of: 3 };
+    prepare(&config.build)?;
+    finish(&config.build, config.root.clone(), &mut steps).await
+}
+
+fn prepare(config: &BuildConfig) -> Result<(), ImageError> {
+    for dir in [&config.work_dir, &config.kernel_cache] {
+        files::make_dir(dir).map_err(ImageError::io("make", dir))?;
+    }
+    Ok(())
+}
+
+/// Writes a folder as a filesystem, and removes the folder.
+async fn filesystem(config: &BuildConfig, tree: &Path) -> Result<PathBuf> {
+    let root = config.work_dir.join("root.raw");
+    rootfs::write(tree, &root, config.root_size, &config.tools).await?;
+    let tree = tree.to_owned();
+    crate::host::blocking(move || {
+        files::dir_absent(&tree).map_err(ImageError::io("remove", &tree))?;
+        Ok(root)
+    })
+    .await
+}
+
+async fn finish(config: &BuildConfig, root: PathBuf, steps: &mut Steps<'_>) -> Result<ImageBundle> {
+    steps.begin("fetch the kernel");
+    let kernel = match &config.kernel {
+        Some(kernel) => kernel.clone(),
+        None => fetch_kernel(&config.kernel_cache, &config.tools).await?,
+    };
+    steps.begin("make the initrd");
+    let initrd = config.work_dir.join("initrd");
+    write_initrd(&config.agent, &kernel.modules, &initrd).await?;
+    steps.begin("name it by its content");
+    bundle(&config.name, root, BootFiles { kernel: kernel.kernel, initrd }, config.defaults.clone()).await
+}

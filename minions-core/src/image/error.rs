@@ -1,0 +1,54 @@
+use std::io;
+use std::path::PathBuf;
+
+use crate::error::{Error, ErrorKind};
+use crate::host::command::CommandError;
+use crate::host::error::kind_of;
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ImageError {
+    #[error("{program} is not on this host; install it: {fix}")]
+    Program { program: &'static str, fix: &'static str },
+    #[error("the {what} {path} is not a static program: nothing in an initrd could load it")]
+    NotStatic { what: &'static str, path: PathBuf },
+    #[error("building this image needs root, for the owners of its files")]
+    NotRoot,
+    #[error("the kernel has no module {0}, neither built in nor beside it")]
+    NoModule(String),
+    #[error("{0} is compressed or not a kernel module")]
+    BadModule(PathBuf),
+    #[error("the package index has no {0}; refresh it: apt-get update")]
+    NoPackage(String),
+    #[error("{0} has no kernel with modules in it")]
+    NoKernel(PathBuf),
+    #[error("a program of the build failed")]
+    Command(#[from] CommandError),
+    #[error("cannot {what} {path}")]
+    Io { what: &'static str, path: PathBuf, source: io::Error },
+}
+
+impl ImageError {
+    pub fn io(what: &'static str, path: &std::path::Path) -> impl Fn(io::Error) -> Self {
+        move |source| Self::Io { what, path: path.to_owned(), source }
+    }
+}
+
+impl From<ImageError> for Error {
+    fn from(error: ImageError) -> Self {
+        let text = error.to_string();
+        match error {
+            ImageError::Program { .. } => Self::new(ErrorKind::Unsupported, text).with_reason("host_misconfigured"),
+            ImageError::NotStatic { .. } => Self::invalid("agent", text),
+            ImageError::NotRoot => Self::new(ErrorKind::Denied, text),
+            ImageError::NoModule(_) | ImageError::BadModule(_) | ImageError::NoKernel(_) => {
+                Self::invalid("kernel", text)
+            }
+            ImageError::NoPackage(_) => Self::new(ErrorKind::Unavailable, text),
+            ImageError::Command(command) => {
+                let inner = Self::from(command);
+                Self::new(inner.kind(), text).with_effect(inner.effect()).with_source(inner)
+            }
+            ImageError::Io { source, .. } => Self::new(kind_of(&source), text).with_source(source),
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Root filesystems: a folder with what is in it, and that folder as an ext4.
+
+use std::io;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::time::Duration;
+
+use super::error::ImageError;
+use super::modules::is_static_program;
+use super::tools::{ImageTools, needed};
+use crate::host::command::Tool;
+use crate::host::files;
+use crate::types::ByteSize;
+
+/// Applets that would take the place of the agent as the first process.
+const NO_APPLETS: [&str; 2] = ["init", "linuxrc"];
+
+/// What a Debian needs to be a guest of ours, and a person to find their way in it.
+const DEBIAN_PACKAGES: &str =
+    "systemd,systemd-sysv,dbus,udev,libpam-systemd,iproute2,e2fsprogs,kmod,procps,less,ca-certificates";
+
+fn put(root: &Path, name: &str, text: &str, mode: u32) -> Result<(), ImageError> {
+    let path = root.join(name);
+    let write = || -> io::Result<()> {
+        std::fs::write(&path, text)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))
+    };
+    write().map_err(ImageError::io("write", &path))
+}
+
+fn dir(root: &Path, name: &str, mode: u32) -> Result<(), ImageError> {
+    let path = root.join(name);
+    let make = || -> io::Result<()> {
+        std::fs::create_dir_all(&path)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))
+    };
+    make().map_err(ImageError::io("make", &path))
+}
+
+/// A folder with a busybox.
+pub(super) async fn busybox(tree: &Path, tools: &ImageTools) -> Result<(), ImageError> {
+    let program = needed(tools.busybox.as_ref(), "busybox", "apt-get install busybox-static")?;
+    let bytes = std::fs::read(program).map_err(ImageError::io("read", program))?;
+    if !is_static_program(&bytes) {
+        return Err(ImageError::NotStatic { what: "busybox", path: program.to_owned() });
+    }
+    let listed = Tool::new(program).arg("--list").run().await?;
+    files::dir_absent(tree).map_err(ImageError::io("remove", tree))?;
+    for name in ["", "bin", "dev", "etc", "home", "mnt", "proc", "run", "sys", "usr", "usr/bin", "var", "var/log"] {
+        dir(tree, name, 0o755)?;
+    }
+    for (name, mode) in [("root", 0o700), ("data", 0o755), ("tmp", 0o1777), ("var/tmp", 0o1777)] {
+        dir(tree, name, mode)?;
+    }
+    let target = tree.join("bin/busybox");
+    let copy = std::fs::write(&target, bytes)
+        .and_then(|()| std::fs::set_permissions(&target, std::fs::Permissions::from_mode(0o755)));
+    copy.map_err(ImageError::io("write", &target))?;
+    symlink("bin", tree.join("sbin")).map_err(ImageError::io("link", tree))?;
+    for applet in listed.text(program)?.lines() {
+        let plain = applet.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
+        if plain && !applet.is_empty() && applet != "busybox" && !NO_APPLETS.contains(&applet) {
+            let link = tree.join("bin").join(applet);
+            symlink("busybox", &link).map_err(ImageError::io("link", &link))?;
+        }
+    }
+    let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    put(tree, "etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n", 0o644)?;
+    put(tree, "etc/group", "root:x:0:\nnogroup:x:65534:\n", 0o644)?;
+    put(tree, "etc/shadow", "root:*:::::::\nnobody:*:::::::\n", 0o600)?;
+    put(tree, "etc/profile", &format!("export PATH={path}\nexport PS1='\\u@\\h:\\w\\$ '\n"), 0o644)?;
+    put(tree, "etc/hosts", "127.0.0.1 localhost\n", 0o644)?;
+    put(tree, "etc/os-release", "ID=busybox\nNAME=busybox\nPRETTY_NAME=\"busybox, by minions\"\n", 0o644)
+}
+
+/// A folder with a Debian.
+pub(super) async fn debian(tree: &Path, tools: &ImageTools, mirror: Option<&str>) -> Result<(), ImageError> {
+    let program = needed(tools.mmdebstrap.as_ref(), "mmdebstrap", "apt-get install mmdebstrap")?;
+    if !rustix::process::geteuid().is_root() {
+        return Err(ImageError::NotRoot);
+    }
+    files::dir_absent(tree).map_err(ImageError::io("remove", tree))?;
+    let tool = Tool::new(program)
+        .args(["--quiet", "--variant=minbase", "--mode=root"])
+        .arg(format!("--include={DEBIAN_PACKAGES}"))
+        .arg("bookworm")
+        .arg(tree)
+        .args(mirror)
+        .limit(Duration::from_mins(20));
+    tool.run().await?;
+    std::fs::set_permissions(tree, std::fs::Permissions::from_mode(0o755)).map_err(ImageError::io("open", tree))?;
+    // Each guest has its own.
+    for name in ["etc/hostname", "var/lib/dbus/machine-id"] {
+        let path = tree.join(name);
+        files::absent(&path).map_err(ImageError::io("remove", &path))?;
+    }
+    // Filled at the first boot; while it is empty, no two guests have the same.
+    put(tree, "etc/machine-id", "", 0o444)?;
+    put(tree, "etc/fstab", "# the agent mounted what the kernel's command line names\n", 0o644)?;
+    dir(tree, "data", 0o755)?;
+    // Nobody sits at the console to answer its questions, and nobody logs in there.
+    for unit in ["systemd-firstboot.service", "getty@.service", "serial-getty@.service"] {
+        let link = tree.join("etc/systemd/system").join(unit);
+        files::absent(&link).map_err(ImageError::io("remove", &link))?;
+        symlink("/dev/null", &link).map_err(ImageError::io("link", &link))?;
+    }
+    Ok(())
+}
+
+/// Writes a folder as an ext4. Blocks of 4 KiB, as on any disk that grows up; the guest grows it to its disk.
+pub(super) async fn write(tree: &Path, to: &Path, size: ByteSize, tools: &ImageTools) -> Result<(), ImageError> {
+    let program = needed(tools.mke2fs.as_ref(), "mke2fs", "apt-get install e2fsprogs")?;
+    files::absent(to).map_err(ImageError::io("remove", to))?;
+    let tool = Tool::new(program)
+        .args(["-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-L", "root"])
+        .args(["-E", "root_owner=0:0,lazy_itable_init=1,nodiscard", "-d"])
+        .arg(tree)
+        .arg("--")
+        .arg(to)
+        .arg(format!("{}k", size.get() >> 10))
+        .limit(Duration::from_mins(10));
+    tool.run().await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_busybox_root_has_a_shell_and_no_init() {
+        let tools = ImageTools::find();
+        if tools.busybox.is_none() {
+            eprintln!("SKIP: no busybox here: apt-get install busybox-static");
+            return;
+        }
+        let tree = std::env::temp_dir().join(format!("minions-tree-{}", std::process::id()));
+        busybox(&tree, &tools).await.unwrap();
+        assert_eq!(std::fs::read_link(tree.join("bin/sh")).unwrap(), Path::new("busybox"));
+        for init in ["sbin/init", "bin/init", "init", "etc/init"] {
+            assert!(!tree.join(init).exists(), "{init} would become the first process");
+        }
+        std::fs::remove_dir_all(&tree).unwrap();
+    }
+
+    #[tokio::test]
+    async fn bad_27_a_program_that_is_absent_is_told_with_the_line_to_type() {
+        let error = busybox(Path::new("/nonexistent/tree"), &ImageTools::default()).await.unwrap_err();
+        assert!(error.to_string().contains("apt-get install busybox-static"), "{error}");
+    }
+}
