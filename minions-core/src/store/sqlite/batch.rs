@@ -1,5 +1,7 @@
 //! One transaction for many callers.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
@@ -72,9 +74,11 @@ where
     }
 
     fn run(&mut self, writer: &Connection) -> bool {
-        let outcome = self.work.take().map(|work| work(writer));
-        let keep = matches!(outcome, Some(Ok(_)));
-        self.outcome = outcome;
+        let Some(work) = self.work.take() else { return false };
+        // A bug in one change is that caller's to hear of; what it did is undone like any other failure.
+        let outcome = catch_unwind(AssertUnwindSafe(|| work(writer))).unwrap_or(Err(SqliteError::Panicked));
+        let keep = outcome.is_ok();
+        self.outcome = Some(outcome);
         keep
     }
 

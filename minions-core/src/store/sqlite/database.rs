@@ -18,6 +18,7 @@ use super::open::{self, Lock};
 use super::schema::Schema;
 use super::{backup, backup::Existing};
 use crate::env::CallCx;
+use crate::error::{Effect, Error};
 
 /// Connections that read at the same time.
 const READERS: u32 = 2;
@@ -105,7 +106,8 @@ impl Database {
         cx.bound(async {
             if self.0.doubtful.load(Ordering::Acquire) {
                 // Any commit settles the doubt.
-                self.enqueue(|_| Ok(())).await?;
+                let settled = self.enqueue(|_| Ok(())).await;
+                settled.map_err(|error| Error::from(error).with_effect(Effect::None))?;
             }
             Ok(self.on_a_reader(work).await?)
         })
@@ -115,13 +117,20 @@ impl Database {
     /// Copies the database to a new file and checks the copy. Changes go on meanwhile.
     pub(super) async fn backup_to(&self, to: PathBuf) -> crate::Result<()> {
         let schema = self.0.schema;
-        Ok(self.on_a_reader(move |reader| backup::write(reader, &schema, &to, Existing::Refuse)).await?)
+        let copy = move |reader: &Connection| {
+            // To SQLite, the copy is a write.
+            reader.pragma_update(None, "query_only", false)?;
+            let written = backup::write(reader, &schema, &to, Existing::Refuse);
+            reader.pragma_update(None, "query_only", true)?;
+            written
+        };
+        Ok(self.on_a_reader(copy).await?)
     }
 
-    /// Waits for what was accepted, then closes the file and releases its lock. Later calls are refused.
+    /// Waits for what was accepted, then closes the file and releases its lock. Later calls are refused; closing again
+    /// does nothing.
     pub(super) async fn close(&self) -> crate::Result<()> {
-        let last = self.enqueue(|_| Ok(()));
-        let drained = last.await;
+        let drained = self.enqueue(|_| Ok(())).await;
         lock(&self.0.queue).closed = true;
         let Ok(permits) = self.0.permits.acquire_many(READERS).await else { return Ok(()) };
         self.0.permits.close();
@@ -151,8 +160,8 @@ impl Database {
             !std::mem::replace(&mut queue.draining, true)
         };
         if lead {
-            let drain = Drain { shared: self.0.clone(), done: false };
-            tokio::task::spawn_blocking(move || drain.run());
+            let drain = Drain(self.0.clone());
+            tokio::task::spawn_blocking(move || drop(drain));
         }
         answer.await.unwrap_or(Err(SqliteError::Gone))
     }
@@ -173,6 +182,12 @@ impl Database {
             result
         });
         done.await.unwrap_or(Err(SqliteError::Gone))
+    }
+
+    /// Does something to the writing connection, outside of any transaction.
+    #[cfg(test)]
+    pub(super) fn meddle(&self, with: impl FnOnce(&Connection)) {
+        with(lock(&self.0.writer).as_ref().unwrap());
     }
 
     #[cfg(test)]
@@ -221,37 +236,23 @@ impl Shared {
     }
 }
 
-/// The one task that writes. However it ends, the next change starts another.
-struct Drain {
-    shared: Arc<Shared>,
-    done: bool,
-}
+/// The one task that writes. Where its runtime ends before it begins, it does its work while it is dropped: nobody waits
+/// for a task that never comes.
+struct Drain(Arc<Shared>);
 
-impl Drain {
-    fn run(mut self) {
+impl Drop for Drain {
+    fn drop(&mut self) {
         loop {
             let group = {
-                let mut queue = lock(&self.shared.queue);
+                let mut queue = lock(&self.0.queue);
                 if queue.waiting.is_empty() {
                     queue.draining = false;
-                    self.done = true;
                     return;
                 }
                 let take = queue.waiting.len().min(GROUP);
                 queue.waiting.drain(..take).collect()
             };
-            self.shared.commit(group);
-        }
-    }
-}
-
-impl Drop for Drain {
-    fn drop(&mut self) {
-        if !self.done {
-            // It never ran, or died: those who wait are told so, instead of waiting for nobody.
-            let mut queue = lock(&self.shared.queue);
-            queue.draining = false;
-            queue.waiting.clear();
+            self.0.commit(group);
         }
     }
 }

@@ -43,6 +43,8 @@ pub(super) enum SqliteError {
     BackupExists { path: PathBuf },
     #[error("the backup did not verify: {finding}")]
     BackupBad { finding: String },
+    #[error("the change ran into a bug of the store; it was undone")]
+    Panicked,
     #[error("the store is closed")]
     Closed,
     #[error("the store stopped in the middle of the call")]
@@ -88,7 +90,7 @@ impl From<SqliteError> for Error {
             other => other,
         };
         let (kind, reason) = match &error {
-            SqliteError::Rule(_) => (ErrorKind::Internal, "store_bug"),
+            SqliteError::Rule(_) | SqliteError::Panicked => (ErrorKind::Internal, "store_bug"),
             SqliteError::Sql(cause) => classify(cause.sqlite_error_code()),
             SqliteError::RolledBack(refusal) | SqliteError::Commit(refusal) => classify(refusal.code),
             SqliteError::Io { .. } => (Unavailable, "store_io"),
