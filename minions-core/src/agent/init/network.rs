@@ -71,7 +71,7 @@ fn request(name: &str) -> libc::ifreq {
 }
 
 #[expect(unsafe_code, reason = "the requests have no safe wrapper")]
-fn address(socket: &OwnedFd, name: &str, what: libc::Ioctl, ip: Ipv4Addr) -> std::io::Result<()> {
+fn address(socket: &OwnedFd, name: &str, what: libc::c_ulong, ip: Ipv4Addr) -> std::io::Result<()> {
     let mut request = request(name);
     request.ifr_ifru.ifru_addr = socket_address(ip);
     // SAFETY: both requests read an ifreq with an address, which this one holds.

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 
 use super::{DoorState, GuestCapabilities, GuestChannel, GuestIoBox, READY_PORT};
 use crate::env::CallCx;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::host::{blocking, files, preflight};
 use crate::types::{Cid, StepReport, VmId, names};
 
@@ -136,6 +136,17 @@ impl GuestChannel for VsockChannel {
 /// The socket at which a guest's "ready" arrives.
 fn ready_socket(dir: &Path) -> PathBuf {
     dir.join(names::vsock_port(READY_PORT))
+}
+
+/// Dials a port in a guest through its monitor's socket, without a channel: for tools that talk to one guest by hand.
+pub async fn dial(socket: &Path, port: u32) -> Result<GuestIoBox> {
+    match wire::dial(socket, port).await {
+        Ok(stream) => Ok(Box::new(stream)),
+        Err(error) => {
+            let message = format!("nobody answers on port {port} behind {}", socket.display());
+            Err(Error::new(ErrorKind::Unavailable, message).with_source(error))
+        }
+    }
 }
 
 #[cfg(test)]
