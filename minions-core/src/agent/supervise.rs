@@ -1,5 +1,6 @@
 //! A tiny parent that keeps the agent alive. It is PID 1 where an image has no init, and then collects what dies.
 
+use std::os::unix::process::CommandExt;
 use std::time::Duration;
 
 use rustix::process::{Pid, WaitOptions, wait};
@@ -61,6 +62,7 @@ fn protect() {
 fn start(words: &[String]) -> Result<Pid> {
     // The program's file may be gone: after the boot it lies in an initrd that is no more.
     let child = std::process::Command::new("/proc/self/exe")
+        .arg0("minions-agent")
         .arg("serve")
         .args(words)
         .stdin(std::process::Stdio::null())

@@ -34,6 +34,7 @@ pub(super) fn find(choice: &InitChoice) -> Option<String> {
 pub(super) fn to(init: &str) -> Result<()> {
     // This program's file was deleted with the initrd; the kernel still has it.
     std::process::Command::new("/proc/self/exe")
+        .arg0("minions-agent")
         .arg("supervise")
         .args(WORDS)
         .stdin(Stdio::null())
