@@ -1,0 +1,260 @@
+//! The real parts together: an image is built, taken in, booted by QEMU, entered through its VSOCK, stopped, started
+//! and taken away without a trace. Two boots.
+#![cfg(all(
+    feature = "qemu",
+    feature = "vsock",
+    feature = "file-storage",
+    feature = "user-network",
+    feature = "image"
+))]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at what it did not expect")]
+
+mod lab;
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lab::Lab;
+use minions_core::api::guest::{ExecRequest, GuestCall};
+use minions_core::env::{CallCx, Env};
+use minions_core::guest::client::{ExecItem, exec};
+use minions_core::guest::vsock::VsockChannel;
+use minions_core::guest::{GuestChannel, GuestChannelExt, GuestReady};
+use minions_core::hypervisor::qemu::{Accel, QemuConfig, QemuHypervisor};
+use minions_core::hypervisor::{Hypervisor, VmmConfig, VmmPhase};
+use minions_core::image::{BuildConfig, build_busybox};
+use minions_core::network::user::{UserNetwork, UserNetworkConfig};
+use minions_core::network::{Network, PortConfig};
+use minions_core::storage::file::FileStorage;
+use minions_core::storage::{Storage, VolumeConfig, VolumeSource};
+use minions_core::types::{
+    AgentSecret, ByteSize, Cid, DiskAttachment, DiskRole, ImageDefaults, ImageInfo, MacAddr, StopHow, Vcpus, VmId,
+    VolumeId,
+};
+
+fn cx() -> CallCx {
+    CallCx::new("test", Duration::from_secs(180))
+}
+
+/// A host of real parts in one folder, and one VM on it.
+struct Host {
+    dir: PathBuf,
+    env: Env,
+    storage: FileStorage,
+    network: UserNetwork,
+    hypervisor: QemuHypervisor,
+    guests: VsockChannel,
+    id: VmId,
+    secret: AgentSecret,
+}
+
+impl Host {
+    async fn open(lab: &Lab, dir: &Path) -> Self {
+        let env = Env::system();
+        let config = QemuConfig {
+            run_dir: dir.join("r"),
+            qemu: lab.qemu.clone(),
+            vsock_helper: lab.helper(),
+            accel: Accel::Emulation,
+            max_vcpus: 4,
+            max_memory: ByteSize::gib(4),
+        };
+        Self {
+            dir: dir.to_owned(),
+            storage: FileStorage::open(&dir.join("s"), env.clone()).await.unwrap(),
+            network: UserNetwork::open(&dir.join("n"), UserNetworkConfig::default()).unwrap(),
+            hypervisor: QemuHypervisor::open(config, env.clone()).await.unwrap(),
+            guests: VsockChannel::open(&dir.join("r")).unwrap(),
+            id: VmId::from_bits(0x0192_8374_6519_2837_4651_9283_7465_1928),
+            secret: AgentSecret::from_bytes([0x5a; 32]),
+            env,
+        }
+    }
+
+    async fn image(&self, lab: &Lab) -> ImageInfo {
+        let build = BuildConfig {
+            name: "busybox".to_owned(),
+            work_dir: self.dir.join("w"),
+            agent: lab.agent(),
+            kernel: None,
+            kernel_cache: lab.kernel_cache(),
+            root_size: ByteSize::mib(64),
+            tools: lab.tools(),
+            mirror: None,
+            defaults: ImageDefaults::default(),
+        };
+        let bundle =
+            build_busybox(&build, &|progress| eprintln!("{}/{} {}", progress.number, progress.of, progress.step))
+                .await
+                .unwrap();
+        self.storage.ensure_image(&cx(), &bundle).await.unwrap();
+        std::fs::remove_dir_all(&build.work_dir).unwrap();
+        self.storage.images(&cx()).await.unwrap().remove(0)
+    }
+
+    async fn config(&self, image: &ImageInfo, epoch: u64) -> VmmConfig {
+        let mut disks = Vec::new();
+        for (role, size, source) in [
+            (DiskRole::Root, ByteSize::mib(128), VolumeSource::Image(image.id)),
+            (DiskRole::Data, ByteSize::mib(512), VolumeSource::Empty),
+        ] {
+            let id = VolumeId { vm: self.id, role };
+            self.storage.ensure_volume(&cx(), &VolumeConfig { id, size, source }).await.unwrap();
+            let path = self.storage.volume(&cx(), id).await.unwrap().unwrap().path;
+            disks.push(DiskAttachment { role, path });
+        }
+        let port = PortConfig { id: self.id, ip: Ipv4Addr::new(10, 213, 0, 20), mac: MacAddr::local(20), uid: 200_000 };
+        self.network.ensure_port(&cx(), &port).await.unwrap();
+        VmmConfig {
+            id: self.id,
+            epoch,
+            vcpus: Vcpus(1),
+            memory: ByteSize::mib(256),
+            boot: image.boot.clone(),
+            cmdline: image.defaults.cmdline.clone(),
+            hostname: "web".to_owned(),
+            disks,
+            nic: self.network.observe(&cx(), self.id).await.unwrap().unwrap().nic,
+            cid: Cid::FIRST,
+            secret: self.secret.clone(),
+            uid: 200_000,
+        }
+    }
+
+    async fn boot(&self, config: &VmmConfig) -> GuestReady {
+        self.guests.ensure_open(&cx(), self.id, config.cid).await.unwrap();
+        let report = self.hypervisor.ensure_running(&cx(), config).await.unwrap();
+        eprintln!("{report:?}");
+        let limit = CallCx::new("boot", Duration::from_secs(120));
+        match self.guests.await_ready(&limit, self.id, &self.secret, &*self.env.clock).await {
+            Ok(ready) => ready,
+            Err(error) => {
+                let log = self.hypervisor.console_log(&cx(), self.id, 8000).await.unwrap();
+                panic!("{}\n{}", error.chain(), String::from_utf8_lossy(&log));
+            }
+        }
+    }
+
+    async fn run(&self, words: &[&str]) -> String {
+        let call = GuestCall::Exec(ExecRequest::new(words.iter().copied()));
+        let io = self.guests.open(&cx(), self.id, &self.secret, &call).await.unwrap();
+        let (_input, mut output) = exec(io);
+        let mut text = Vec::new();
+        while let Some(item) = output.next().await.unwrap() {
+            match item {
+                ExecItem::Stdout(bytes) | ExecItem::Stderr(bytes) => text.extend_from_slice(&bytes),
+                ExecItem::End(end) => text.extend(format!("[{}]", end.exit_code()).bytes()),
+                ExecItem::Started { .. } => {}
+            }
+        }
+        String::from_utf8(text).unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_guest_lives_keeps_its_disks_and_goes_without_a_trace() {
+    let Some(lab) = Lab::find("a_real_guest_lives_keeps_its_disks_and_goes_without_a_trace") else { return };
+    let folder = lab::folder("vm");
+    let _leftovers = Leftovers(folder.path());
+    let host = Host::open(&lab, folder.path()).await;
+    let image = host.image(&lab).await;
+    let config = host.config(&image, 1).await;
+
+    let ready = host.boot(&config).await;
+    eprintln!("{ready:?}");
+    // The guest's kernel and its disk, not the host's and not the initrd.
+    assert!(ready.root.contains("/dev/vda"), "{ready:?}");
+    let uname = host.run(&["uname", "-a"]).await;
+    assert!(uname.contains("cloud-amd64") && uname.contains(" web "), "{uname}");
+    let mounts = host.run(&["cat", "/proc/mounts"]).await;
+    assert!(mounts.contains("/dev/vda / ext4 rw") && mounts.contains("/dev/vdb /data ext4 rw"), "{mounts}");
+    assert_eq!(host.run(&["sh", "-c", "echo kept > /data/note; echo kept > /root/note; sync; exit 3"]).await, "[3]");
+    // The secret was for its first process; a user of the guest finds it nowhere.
+    let secret = host.run(&["sh", "-c", "cat /minions/secret; grep -c 5a5a /proc/cmdline"]).await;
+    assert!(secret.contains("No such file") && secret.contains("0\n"), "{secret}");
+    let address = host.run(&["sh", "-c", "ip addr show eth0; ip route; cat /etc/resolv.conf"]).await;
+    for word in ["10.213.0.20/16", "default via 10.213.0.2", "nameserver 10.213.0.3"] {
+        assert!(address.contains(word), "no {word} in {address}");
+    }
+
+    // A daemon that starts anew finds it by its key, with its epoch, and its door can be opened again.
+    drop(host);
+    let host = Host::open(&lab, folder.path()).await;
+    let status = host.hypervisor.observe(&cx(), host.id).await.unwrap().unwrap();
+    assert_eq!((status.phase, status.epoch), (VmmPhase::Running, 1));
+    host.guests.ensure_open(&cx(), host.id, config.cid).await.unwrap();
+    assert_eq!(host.run(&["cat", "/data/note"]).await, "kept\n[0]");
+
+    // Its volumes are in use, and stay.
+    let root = VolumeId::root(host.id);
+    let error = host.storage.ensure_volume_absent(&cx(), root).await.unwrap_err();
+    assert_eq!(error.kind(), minions_core::ErrorKind::Conflict);
+
+    // The helper's death is the monitor's.
+    let exit = tokio::spawn({
+        let hypervisor = host.hypervisor.clone();
+        let id = host.id;
+        async move { hypervisor.wait_exit(&cx(), id).await }
+    });
+    let helper = processes(folder.path(), "vhost-device-vsock");
+    assert_eq!(helper.len(), 1);
+    rustix::process::kill_process(rustix::process::Pid::from_raw(helper[0]).unwrap(), rustix::process::Signal::KILL)
+        .unwrap();
+    exit.await.unwrap().unwrap();
+    let status = host.hypervisor.observe(&cx(), host.id).await.unwrap().unwrap();
+    assert_eq!((status.phase, status.epoch), (VmmPhase::Exited, 1));
+
+    // The next start clears that away; both disks are as they were left.
+    let config = host.config(&image, 2).await;
+    host.boot(&config).await;
+    assert_eq!(host.run(&["cat", "/data/note", "/root/note"]).await, "kept\nkept\n[0]");
+
+    host.hypervisor.ensure_absent(&cx(), host.id, &StopHow::Graceful { grace_ms: 500 }).await.unwrap();
+    host.guests.ensure_absent(&cx(), host.id).await.unwrap();
+    host.network.ensure_absent(&cx(), host.id).await.unwrap();
+    for role in [DiskRole::Root, DiskRole::Data] {
+        host.storage.ensure_volume_absent(&cx(), VolumeId { vm: host.id, role }).await.unwrap();
+    }
+    host.storage.ensure_image_absent(&cx(), image.id).await.unwrap();
+    assert_eq!(files_below(folder.path()), Vec::<PathBuf>::new());
+    assert_eq!(processes(folder.path(), ""), Vec::<i32>::new());
+}
+
+/// Ends what a test that failed left running: it would outlive the test, as it should.
+struct Leftovers<'a>(&'a Path);
+
+impl Drop for Leftovers<'_> {
+    fn drop(&mut self) {
+        for pid in processes(self.0, "") {
+            if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+    }
+}
+
+/// The processes that name a folder in their words.
+fn processes(folder: &Path, program: &str) -> Vec<i32> {
+    let folder = folder.to_str().unwrap();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
+        let words = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let words = String::from_utf8_lossy(&words).into_owned();
+        if words.contains(folder) && words.contains(program) {
+            found.push(pid);
+        }
+    }
+    found
+}
+
+/// What is no folder, below a folder.
+fn files_below(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        let path = entry.path();
+        if entry.file_type().unwrap().is_dir() { found.extend(files_below(&path)) } else { found.push(path) }
+    }
+    found
+}
