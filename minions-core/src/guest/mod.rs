@@ -63,6 +63,7 @@ pub enum DoorState {
 /// - Dropping a stream closes it on both sides.
 ///
 /// Source of the contract's checks: `testkit::guest_suite!`.
+#[cfg_attr(feature = "mockall", mockall::automock)]
 #[async_trait]
 pub trait GuestChannel: Debug + Send + Sync + 'static {
     /// What this one can do; does not change while it lives.

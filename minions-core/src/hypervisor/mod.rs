@@ -95,6 +95,7 @@ pub struct HypervisorCapabilities {
 /// - A monitor never opens a disk or a network port that `config` does not name.
 ///
 /// Source of the contract's checks: `testkit::hypervisor_suite!`.
+#[cfg_attr(feature = "mockall", mockall::automock)]
 #[async_trait]
 pub trait Hypervisor: Debug + Send + Sync + 'static {
     /// What this one can do; does not change while it lives.

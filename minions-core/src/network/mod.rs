@@ -60,6 +60,7 @@ pub struct NetworkCapabilities {
 /// - An object that this adapter did not make is never changed.
 ///
 /// Source of the contract's checks: `testkit::network_suite!`.
+#[cfg_attr(feature = "mockall", mockall::automock)]
 #[async_trait]
 pub trait Network: Debug + Send + Sync + 'static {
     /// What this one can do; does not change while it lives.

@@ -102,6 +102,7 @@ pub struct NodeInfo {
 /// - [`apply`](Self::apply) is idempotent and durable when it returns; the work goes on without the caller.
 /// - A lower generation than one applied before is refused, for ever.
 /// - What [`observe`](Self::observe) reports is never better than what is.
+#[cfg_attr(feature = "mockall", mockall::automock)]
 #[async_trait]
 pub trait Node: Debug + Send + Sync + 'static {
     /// What it is and has.

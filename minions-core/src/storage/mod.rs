@@ -81,6 +81,7 @@ pub struct StorageUsage {
 /// - The host never reads a guest's filesystem.
 ///
 /// Source of the contract's checks: `testkit::storage_suite!`.
+#[cfg_attr(feature = "mockall", mockall::automock)]
 #[async_trait]
 pub trait Storage: Debug + Send + Sync + 'static {
     /// What this one can do; does not change while it lives.

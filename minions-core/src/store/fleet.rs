@@ -248,6 +248,7 @@ pub struct VmQuery {
 /// - Reads see every commit that returned before they began.
 ///
 /// Source of the contract's checks: `testkit::fleet_store_suite!`.
+#[cfg_attr(feature = "mockall", mockall::automock)]
 #[async_trait]
 pub trait FleetStore: Debug + Send + Sync + 'static {
     /// One transaction. Returns the place of the last event in the stream.

@@ -85,6 +85,7 @@ pub struct LeasePool {
 /// - Host names of things ([`VmId::short`]) are unique over rows and tombstones.
 ///
 /// Source of the contract's checks: `testkit::journal_suite!`.
+#[cfg_attr(feature = "mockall", mockall::automock)]
 #[async_trait]
 pub trait Journal: Debug + Send + Sync + 'static {
     /// Takes on an entry: the row has its goal, spec and generation, and a lease, reserved in the same transaction.

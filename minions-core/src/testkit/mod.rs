@@ -12,8 +12,19 @@
 //! ```
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a case that fails panics, as a test does")]
 
+mod drops;
 pub mod fleet_store;
+pub mod guest;
+pub mod hypervisor;
+pub mod invariants;
 pub mod journal;
+pub mod network;
 mod run;
+pub mod storage;
+#[cfg(feature = "proptest")]
+pub mod strategies;
 
-pub use run::{case, cx};
+mod world;
+
+pub use run::{case, cx, skip, skipped};
+pub use world::World;

@@ -1,7 +1,7 @@
 //! Runs one case on a runtime and in a folder of its own.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::env::CallCx;
@@ -24,6 +24,21 @@ pub fn case(name: &str, body: impl AsyncFnOnce(PathBuf)) {
 #[must_use]
 pub fn cx() -> CallCx {
     CallCx::new("conformance", LIMIT)
+}
+
+static SKIPPED: AtomicUsize = AtomicUsize::new(0);
+
+/// Says loudly that a case, or a part of it, cannot be run here, and why; and counts it.
+#[expect(clippy::print_stdout, reason = "whoever reads the test's output shall see it")]
+pub fn skip(case: &str, reason: &str) {
+    let number = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
+    println!("SKIPPED ({number}) {case}: {reason}");
+}
+
+/// How many cases of this process were skipped up to now.
+#[must_use]
+pub fn skipped() -> usize {
+    SKIPPED.load(Ordering::Relaxed)
 }
 
 struct Folder(PathBuf);
