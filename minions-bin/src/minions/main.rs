@@ -1,2 +1,95 @@
-//! The `minions` command: the daemon and its command line.
-fn main() {}
+//! `minions`: the command line, and the daemon in it.
+
+mod cli;
+mod client;
+mod clock;
+mod follow;
+mod images;
+mod inside;
+mod life;
+mod output;
+mod serve;
+mod service;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use minions_core::config::Environment;
+use minions_core::error::{Error, ErrorKind};
+
+use cli::{Cli, Verb};
+use client::Client;
+use output::{Failure, Output};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let environment = Environment::read();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misused(&error),
+    };
+    let output = Output::new(&cli.global, &environment);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let error = Error::new(ErrorKind::Unavailable, "cannot start threads").with_source(error);
+            return output.failure(&Failure::from(error));
+        }
+    };
+    let ended = runtime.block_on(run(cli, &output, environment));
+    // A thread that still reads stdin has nobody left to tell.
+    runtime.shutdown_background();
+    match ended {
+        Ok(code) => code,
+        Err(failure) => output.failure(&failure),
+    }
+}
+
+async fn run(cli: Cli, output: &Output, environment: Environment) -> Result<ExitCode, Failure> {
+    let global = &cli.global;
+    let client = || Client::new(global, &environment);
+    match cli.verb {
+        Verb::Create(args) => life::create::run(&client()?, output, args).await,
+        Verb::List(args) => life::list::run(&client()?, output, &args).await,
+        Verb::Inspect(args) => life::inspect::run(&client()?, output, &args).await,
+        Verb::Start(args) => life::change::start(&client()?, output, &args).await,
+        Verb::Stop(args) => life::change::stop(&client()?, output, &args).await,
+        Verb::Restart(args) => life::change::restart(&client()?, output, &args).await,
+        Verb::Destroy(args) => life::destroy::run(&client()?, output, &args).await,
+        Verb::Rename(args) => life::change::rename(&client()?, output, &args).await,
+        Verb::Resize(args) => life::change::resize(&client()?, output, &args).await,
+        Verb::Wait(args) => life::wait::run(&client()?, output, &args).await,
+        Verb::Exec(args) => match client() {
+            Ok(client) => inside::exec::run(&client, args, &environment).await.map_err(Failure::of_exec),
+            Err(error) => Err(Failure::of_exec(error)),
+        },
+        Verb::Cp(args) => inside::copy::run(&client()?, output, &args).await,
+        Verb::PortForward(args) => inside::forward::run(&client()?, output, &args).await,
+        Verb::Logs(args) => inside::logs::run(&client()?, output, &args).await,
+        Verb::Image(verb) => images::run(&client()?, output, verb).await,
+        Verb::Host(cli::Host::Status) => service::host::run(&client()?, output).await,
+        Verb::Token(verb) => service::token::run(output, verb),
+        Verb::Serve(args) => serve::run(global, &args, &environment).await,
+        Verb::Doctor => service::doctor::run(output, global, &environment).await,
+        Verb::Events(args) => service::events::run(&client()?, output, &args).await,
+        Verb::Config(verb) => service::config::run(output, verb, &environment),
+        Verb::Version => service::version::run(client().ok(), output).await,
+        Verb::Completion { shell } => service::completion::run(output, shell),
+        Verb::Schema => service::schema::run(output),
+    }
+}
+
+/// What clap has to say: help and version are answers, everything else is bad usage.
+fn misused(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() && std::env::args_os().take_while(|word| word != "--").any(|word| word == "--json") {
+        let text = error.to_string();
+        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        output::print_json_error(&Error::invalid("arguments", message), 2);
+    } else if let Err(gone) = error.print() {
+        // Nobody reads any more.
+        drop(gone);
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}

@@ -1,0 +1,33 @@
+//! `minions create`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use minions_core::api::v1::CreateVm;
+use minions_core::types::{ByteSize, Vcpus};
+use tokio::time::Instant;
+
+use crate::cli::Create;
+use crate::client::Client;
+use crate::output::{Outcome, Output, spell};
+
+pub async fn run(client: &Client, output: &Output, args: Create) -> Outcome {
+    let start = Instant::now();
+    let name = args.name.clone();
+    let request = CreateVm {
+        name: args.name,
+        image: args.image,
+        cpus: args.cpus.map(Vcpus),
+        memory: args.memory,
+        disk: args.disk,
+        data_disk: if args.no_data_disk { Some(ByteSize::default()) } else { args.data_disk },
+    };
+    let operation = client.create(&request).await?;
+    if super::finish(client, output, &format!("creating {name}"), operation, args.waiting).await?.is_some() {
+        let took: Duration = start.elapsed();
+        output.note(&format!("{name} runs after {}; try: minions exec {name} -- uname -a", spell(took)));
+    } else {
+        output.note(&format!("{name} is on its way; wait for it with: minions wait {name}"));
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,49 @@
+//! `minions inspect`.
+
+use std::process::ExitCode;
+
+use minions_core::service::ControlPlane;
+
+use crate::cli::One;
+use crate::client::Client;
+use crate::clock::rfc3339;
+use crate::output::{Outcome, Output};
+
+pub async fn run(client: &Client, output: &Output, args: &One) -> Outcome {
+    let vm = client.plane.vm(&client.caller, &args.vm).await?;
+    if output.json {
+        output.object(&vm)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut rows = vec![
+        ("name", vm.name.to_string()),
+        ("id", vm.id.to_string()),
+        ("owner", vm.owner.clone()),
+        ("state", vm.state.to_string()),
+    ];
+    if let Some(reason) = &vm.reason {
+        rows.push(("reason", format!("{}: {}", reason.code, reason.message)));
+    }
+    rows.push(("since", rfc3339(vm.since)));
+    rows.push(("goal", format!("{} (generation {})", vm.goal, vm.generation.0)));
+    rows.push(("image", vm.image.to_string()));
+    rows.push(("size", format!("{} cpus, {} memory", vm.cpus, vm.memory)));
+    rows.push(("disks", format!("{} root, {} data", vm.disk, vm.data_disk)));
+    if let Some(ip) = vm.ip {
+        rows.push(("ip", ip.to_string()));
+    }
+    rows.push(("restarts", vm.restarts.to_string()));
+    rows.push(("created", rfc3339(vm.created)));
+    if let Some(deleted) = vm.deleted {
+        rows.push(("destroyed", rfc3339(deleted)));
+    }
+    let took: u64 = vm.timings.iter().map(|mark| mark.micros).sum();
+    if took > 0 {
+        let marks: Vec<String> =
+            vm.timings.iter().map(|mark| format!("{} {}ms", mark.name, mark.micros / 1000)).collect();
+        rows.push(("timings", marks.join(", ")));
+    }
+    let text: Vec<String> = rows.iter().map(|(name, value)| format!("{name:9}  {value}")).collect();
+    output.text(&text.join("\n"))?;
+    Ok(ExitCode::SUCCESS)
+}

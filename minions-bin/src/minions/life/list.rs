@@ -1,0 +1,49 @@
+//! `minions list`.
+
+use std::process::ExitCode;
+
+use minions_core::api::v1::{ListVms, Vm};
+use minions_core::service::ControlPlane;
+
+use crate::cli::List;
+use crate::client::Client;
+use crate::output::{Outcome, Output};
+
+pub async fn run(client: &Client, output: &Output, args: &List) -> Outcome {
+    let mut vms: Vec<Vm> = Vec::new();
+    let mut query = ListVms { limit: Some(200), cursor: None, deleted: args.deleted.then_some(true) };
+    loop {
+        let page = client.plane.vms(&client.caller, &query).await?;
+        vms.extend(page.vms);
+        match page.next {
+            // A server whose cursor does not move has no more to say.
+            Some(next) if query.cursor.as_ref() != Some(&next) => query.cursor = Some(next),
+            _ => break,
+        }
+    }
+    if output.json {
+        output.object(&serde_json::json!({ "vms": vms }))?;
+    } else if output.quiet {
+        vms.iter().try_for_each(|vm| output.text(vm.name.as_str()))?;
+    } else if vms.is_empty() {
+        output.note("no VMs yet; make one: minions create web");
+    } else {
+        let rows: Vec<Vec<String>> = vms.iter().map(row).collect();
+        output.table(&["NAME", "STATE", "CPUS", "MEMORY", "DISKS", "IP", "IMAGE", "REASON"], &rows)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn row(vm: &Vm) -> Vec<String> {
+    let state = if vm.deleted.is_some() { "destroyed".to_owned() } else { vm.state.to_string() };
+    vec![
+        vm.name.to_string(),
+        state,
+        vm.cpus.to_string(),
+        vm.memory.to_string(),
+        format!("{}+{}", vm.disk, vm.data_disk),
+        vm.ip.map_or_else(|| "-".to_owned(), |ip| ip.to_string()),
+        vm.image.short(),
+        vm.reason.as_ref().map(|reason| reason.code.clone()).unwrap_or_default(),
+    ]
+}

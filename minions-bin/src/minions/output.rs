@@ -1,0 +1,195 @@
+//! What is printed: data on stdout, everything else on stderr, and nothing that could talk to the terminal.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use minions_core::api::guest::sanitize_terminal;
+use minions_core::config::Environment;
+use minions_core::error::{Error, ErrorKind};
+use serde::Serialize;
+
+use crate::cli::Global;
+
+/// How to print.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    pub json: bool,
+    pub quiet: bool,
+    /// Whether a person watches stderr.
+    pub lively: bool,
+    /// Whether stderr takes colours.
+    pub colour: bool,
+}
+
+/// Why the program ends otherwise than well.
+#[derive(Debug)]
+pub enum Failure {
+    /// Something went wrong; the code where it is not the error's own.
+    Error(Error, Option<u8>),
+    /// Whoever read our output has gone, which is no failure to speak of.
+    Unread,
+}
+
+impl Failure {
+    /// Failures of exec itself, which must not look like the guest's exit codes.
+    pub fn of_exec(failure: impl Into<Self>) -> Self {
+        match failure.into() {
+            Self::Error(error, code) => Self::Error(error, code.or(Some(255))),
+            Self::Unread => Self::Unread,
+        }
+    }
+
+    /// A bad configuration.
+    pub fn of_config(error: Error) -> Self {
+        Self::Error(error, Some(78))
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Error(error, None)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::Unread;
+        }
+        Self::Error(Error::new(ErrorKind::Unavailable, "cannot write the output").with_source(error), None)
+    }
+}
+
+/// What a verb brings.
+pub type Outcome = Result<ExitCode, Failure>;
+
+impl Output {
+    pub fn new(global: &Global, environment: &Environment) -> Self {
+        let lively = io::stderr().is_terminal() && !global.quiet && !global.json;
+        Self { json: global.json, quiet: global.quiet, lively, colour: lively && !environment.no_color }
+    }
+
+    /// Data as one line of JSON.
+    pub fn object(&self, value: &impl Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_string(value)
+            .map_err(|error| Error::internal("the output cannot be written as JSON").with_source(error))?;
+        Ok(line(&mut io::stdout().lock(), &escape(&text))?)
+    }
+
+    /// Data for people: a line or several.
+    pub fn text(&self, text: &str) -> Result<(), Failure> {
+        Ok(line(&mut io::stdout().lock(), &sanitize_terminal(text))?)
+    }
+
+    /// Data for people: columns, as wide as they must be.
+    pub fn table(&self, heads: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
+        let mut to = io::stdout().lock();
+        let clean: Vec<Vec<String>> = rows
+            .iter()
+            .map(|row| row.iter().map(|cell| sanitize_terminal(cell).replace(['\n', '\t'], " ")).collect())
+            .collect();
+        let width = |column: usize| {
+            let cells = clean.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+            cells.chain(heads.get(column).map(|head| head.len())).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..heads.len()).map(width).collect();
+        let heads: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
+        for row in std::iter::once(&heads).chain(&clean) {
+            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+            let text = cells.collect::<Vec<_>>().join("  ");
+            line(&mut to, text.trim_end())?;
+        }
+        Ok(())
+    }
+
+    /// A word to whoever watches; never data.
+    pub fn note(&self, text: &str) {
+        if !self.quiet && !self.json {
+            // Whoever closed stderr does not want to know.
+            let _ = line(&mut io::stderr().lock(), &sanitize_terminal(text));
+        }
+    }
+
+    /// Says what went wrong, and returns the exit code.
+    pub fn failure(&self, failure: &Failure) -> ExitCode {
+        let Failure::Error(error, code) = failure else { return ExitCode::SUCCESS };
+        let code = code.unwrap_or(error.kind().exit_code());
+        if self.json {
+            print_json_error(error, code);
+        } else {
+            let word = if self.colour { "\u{1b}[31merror:\u{1b}[0m" } else { "error:" };
+            let field = match error.field() {
+                Some(field) => format!(" ({field})"),
+                None => String::new(),
+            };
+            let text = sanitize_terminal(&format!("{}{field}", error.chain()));
+            // Whoever closed stderr does not want to know.
+            let _ = line(&mut io::stderr().lock(), &format!("{word} {text}"));
+        }
+        ExitCode::from(code)
+    }
+}
+
+/// An error as one line of JSON on stderr.
+pub fn print_json_error(error: &Error, code: u8) {
+    let value = serde_json::json!({
+        "error": {
+            "kind": error.kind(),
+            "reason": error.reason(),
+            "field": error.field(),
+            "message": error.chain(),
+            "effect": error.effect(),
+            "exit_code": code,
+        }
+    });
+    // Whoever closed stderr does not want to know.
+    let _ = line(&mut io::stderr().lock(), &escape(&value.to_string()));
+}
+
+fn line(to: &mut impl Write, text: &str) -> io::Result<()> {
+    to.write_all(text.as_bytes())?;
+    to.write_all(b"\n")?;
+    to.flush()
+}
+
+/// JSON escapes the first 32 characters only; a terminal obeys some others too. They can only stand inside strings.
+fn escape(json: &str) -> String {
+    let obeyed = |letter: char| matches!(letter, '\u{7f}'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    json.chars().fold(String::with_capacity(json.len()), |mut text, letter| {
+        if obeyed(letter) {
+            text.push_str(&format!("\\u{:04x}", u32::from(letter)));
+        } else {
+            text.push(letter);
+        }
+        text
+    })
+}
+
+/// Such as `1.2s` or `340ms`.
+pub fn spell(time: Duration) -> String {
+    match time.as_millis() {
+        millis @ 0..=999 => format!("{millis}ms"),
+        millis @ 1_000..=59_999 => format!("{}.{}s", millis / 1000, millis % 1000 / 100),
+        millis => format!("{}m{:02}s", millis / 60_000, millis / 1000 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_13_json_holds_nothing_that_a_terminal_obeys_and_still_means_the_same() {
+        let evil = "a\u{1b}[31mb\u{9b}c\u{202e}d\u{7f}";
+        let text = escape(&serde_json::to_string(evil).unwrap());
+        assert!(text.chars().all(|letter| (' '..='~').contains(&letter)), "{text}");
+        assert_eq!(serde_json::from_str::<String>(&text).unwrap(), evil);
+    }
+
+    #[test]
+    fn times_are_spelled_for_people() {
+        let spelled = [0, 340, 1_250, 61_000].map(|millis| spell(Duration::from_millis(millis)));
+        assert_eq!(spelled, ["0ms", "340ms", "1.2s", "1m01s"]);
+    }
+}

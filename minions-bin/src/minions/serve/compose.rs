@@ -1,0 +1,138 @@
+//! Which parts make up the service.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use minions_core::config::{Backend, Config};
+use minions_core::engine::{EngineConfig, Ports};
+use minions_core::env::{CallCx, Env};
+use minions_core::error::{Error, ErrorKind, Result};
+use minions_core::host::preflight::{Finding, FindingStatus};
+use minions_core::network::DynNetwork;
+use minions_core::node::LocalNode;
+use minions_core::service::{Defaults, LocalControlPlane, Quota, ServiceConfig};
+use minions_core::store::LeasePool;
+use minions_core::store::sqlite::{SqliteFleet, SqliteJournal};
+
+use super::{Folder, memory, qemu};
+
+/// The first of the unprivileged users that VMs may run as, and how many there are.
+const UIDS: (u32, u32) = (200_000, 65_536);
+
+/// A host's ports without its journal.
+pub struct Parts {
+    pub hypervisor: minions_core::hypervisor::DynHypervisor,
+    pub storage: minions_core::storage::DynStorage,
+    pub network: DynNetwork,
+    pub guest: minions_core::guest::DynGuestChannel,
+}
+
+/// A running service.
+pub struct World {
+    pub plane: Arc<LocalControlPlane>,
+    pub backend: &'static str,
+    pub why: String,
+    fleet: SqliteFleet,
+    journal: SqliteJournal,
+}
+
+impl World {
+    /// Ends the service's own work and closes its files. VMs go on.
+    pub async fn close(self) {
+        drop(self.plane);
+        for (name, closed) in [("fleet", self.fleet.close().await), ("journal", self.journal.close().await)] {
+            if let Err(error) = closed {
+                tracing::warn!(name, error = %error.chain(), "a store was not closed in order");
+            }
+        }
+    }
+}
+
+pub async fn compose(folder: &Folder, config: &Config, env: &Env) -> Result<World> {
+    let (backend, why, parts) = match config.backend {
+        Backend::Memory => {
+            folder.belongs_to("memory")?;
+            (
+                "memory",
+                "simulated VMs, as asked; they are gone when this service ends".to_owned(),
+                memory::open(env).await?,
+            )
+        }
+        Backend::Qemu => open_qemu(folder, env, "as asked").await?,
+        Backend::Auto => open_qemu(folder, env, "the best of what works here").await?,
+    };
+    if backend == "memory" {
+        // The world that the journal tells of ended with the service before.
+        memory::forget(&folder.state())?;
+    }
+    let pool = parts.network.capabilities();
+    let pool = LeasePool { ip_first: pool.pool_first, ip_last: pool.pool_last, uid_first: UIDS.0, uid_count: UIDS.1 };
+    let journal = SqliteJournal::open(folder.state().join("journal.db"), pool).await?;
+    let fleet = SqliteFleet::open(folder.state().join("fleet.db")).await?;
+    let ports = Ports {
+        hypervisor: parts.hypervisor,
+        storage: parts.storage,
+        network: parts.network,
+        guest: parts.guest,
+        journal: Arc::new(journal.clone()),
+    };
+    let node = LocalNode::start(folder.host(env)?, ports, env.clone(), EngineConfig::default()).await?;
+    let plane = LocalControlPlane::start(Arc::new(fleet.clone()), node, env.clone(), service_config(config));
+    if backend == "memory" {
+        let lost = plane.declare_host_lost("the simulated host ended with the service that ran it").await?;
+        tracing::warn!(lost, "this is a simulated host, and it begins empty; VMs of the one before are lost");
+    }
+    Ok(World { plane, backend, why, fleet, journal })
+}
+
+async fn open_qemu(folder: &Folder, env: &Env, why: &str) -> Result<(&'static str, String, Parts)> {
+    let findings = qemu::examine(folder).await?;
+    if findings.iter().any(|finding| finding.status == FindingStatus::Fail) {
+        return Err(Error::new(ErrorKind::Unsupported, cannot(&findings)).with_reason("preflight"));
+    }
+    folder.belongs_to("qemu")?;
+    for finding in findings.iter().filter(|finding| finding.status == FindingStatus::Warn) {
+        tracing::warn!(id = finding.id, fix = finding.fix, "{}", finding.message);
+    }
+    let (parts, accelerated) = qemu::open(folder, env).await?;
+    let how = if accelerated { "on the processor (KVM)" } else { "in emulation, since KVM does not work here" };
+    Ok(("qemu", format!("{why}; guests run {how}"), parts))
+}
+
+/// What is missing, with the lines to type.
+fn cannot(findings: &[Finding]) -> String {
+    let mut text = "this machine cannot run real VMs yet:".to_owned();
+    for finding in findings.iter().filter(|finding| finding.status == FindingStatus::Fail) {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "\n  {}: {}", finding.id, finding.message);
+        if let Some(fix) = &finding.fix {
+            let _ = write!(text, "\n    fix: {fix}");
+        }
+    }
+    text.push_str("\nor look around with simulated VMs: --backend memory");
+    text
+}
+
+fn service_config(config: &Config) -> ServiceConfig {
+    let (quota, defaults) = (Quota::default(), Defaults::default());
+    ServiceConfig {
+        quota: Quota {
+            vms: config.quota_vms.unwrap_or(quota.vms),
+            disk: config.quota_disk.unwrap_or(quota.disk),
+            memory: config.quota_memory.unwrap_or(quota.memory),
+        },
+        defaults: Defaults {
+            image: config.default_image.clone().or(defaults.image),
+            vcpus: config.default_cpus.unwrap_or(defaults.vcpus),
+            memory: config.default_memory.unwrap_or(defaults.memory),
+            root: config.default_disk.unwrap_or(defaults.root),
+            data: config.default_data_disk.unwrap_or(defaults.data),
+        },
+        ..ServiceConfig::default()
+    }
+}
+
+/// The deadline of what is done once, at the start.
+pub fn at_start(op: &'static str) -> CallCx {
+    CallCx::new(op, std::time::Duration::from_secs(60))
+}

@@ -1,0 +1,143 @@
+//! The one folder that holds everything of a service.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use minions_core::env::Env;
+use minions_core::error::{Error, ErrorKind, Result};
+use minions_core::host::preflight::{FindingStatus, socket_paths};
+use minions_core::types::HostId;
+
+use crate::client::SOCKET;
+
+/// The longest name of a socket below the folder: that of a VM's door.
+const LONGEST: usize = "vms/vm_00000000000000000000000000/v_4294967295".len();
+
+/// A service's folder, by its absolute path.
+#[derive(Clone, Debug)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// A folder whose path leaves room for sockets. Nothing is made yet.
+    pub fn at(dir: &Path) -> Result<Self> {
+        let absolute = std::path::absolute(dir)
+            .map_err(|error| Error::invalid("dir", format!("{} cannot be found", dir.display())).with_source(error))?;
+        let finding = socket_paths(&absolute, LONGEST);
+        if finding.status == FindingStatus::Fail {
+            let message = format!("{}; use a shorter folder, such as /srv/minions", finding.message);
+            return Err(Error::invalid("dir", message));
+        }
+        Ok(Self(absolute))
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.0.join(SOCKET)
+    }
+
+    /// Programs that a service brings along.
+    pub fn bin(&self) -> PathBuf {
+        self.0.join("bin")
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.0.join("state")
+    }
+
+    pub fn vms(&self) -> PathBuf {
+        self.0.join("vms")
+    }
+
+    /// Makes it, and takes it for this process alone.
+    pub fn take(&self) -> Result<Lock> {
+        // What this process makes is nobody else's, from the first moment on.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder.create(self.state()).map_err(|error| failed("make", &self.state(), error))?;
+        let meta = fs::metadata(&self.0).map_err(|error| failed("look at", &self.0, error))?;
+        if meta.mode() & 0o022 != 0 {
+            let message = format!("others may write to {0}; run: chmod 700 {0}", self.0.display());
+            return Err(Error::new(ErrorKind::Denied, message));
+        }
+        let path = self.0.join("minions.lock");
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(&path).map_err(|error| failed("open", &path, error))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let message = format!("another service runs in {}; stop it, or use another --dir", self.0.display());
+                return Err(Error::new(ErrorKind::Conflict, message).with_reason("in_use"));
+            }
+            Err(TryLockError::Error(error)) => return Err(failed("lock", &path, error)),
+        }
+        let pid = self.0.join("minions.pid");
+        fs::write(&pid, format!("{}\n", std::process::id())).map_err(|error| failed("write", &pid, error))?;
+        Ok(Lock { _file: file, pid })
+    }
+
+    /// This host's id, made at the first start.
+    pub fn host(&self, env: &Env) -> Result<HostId> {
+        let path = self.state().join("host");
+        match fs::read_to_string(&path) {
+            Ok(text) => text.trim().parse(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let id = HostId::from_bits(env.ids.next_bits());
+                self.note("host", &id.to_string()).map(|()| id)
+            }
+            Err(error) => Err(failed("read", &path, error)),
+        }
+    }
+
+    /// Refuses a folder whose VMs another backend runs; notes it at the first start.
+    pub fn belongs_to(&self, backend: &str) -> Result<()> {
+        let path = self.state().join("backend");
+        match fs::read_to_string(&path) {
+            Ok(text) if text.trim() == backend => Ok(()),
+            Ok(text) => {
+                let (dir, other) = (self.0.display(), text.trim());
+                let message =
+                    format!("the VMs in {dir} are of the backend {other:?}; use another --dir for {backend:?}");
+                Err(Error::new(ErrorKind::Conflict, message).with_reason("other_backend"))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.note("backend", backend),
+            Err(error) => Err(failed("read", &path, error)),
+        }
+    }
+
+    /// Writes a word so that it is there whole or not at all.
+    fn note(&self, name: &str, word: &str) -> Result<()> {
+        let (path, part) = (self.state().join(name), self.state().join(format!(".{name}")));
+        let written = File::create(&part).and_then(|mut file| {
+            writeln!(file, "{word}")?;
+            file.sync_all()?;
+            fs::rename(&part, &path)?;
+            File::open(self.state())?.sync_all()
+        });
+        written.map_err(|error| failed("write", &path, error))
+    }
+}
+
+/// Held for as long as the service runs.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+    pid: PathBuf,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A file that is left names a process that is gone, which the lock tells.
+        let _ = fs::remove_file(&self.pid);
+    }
+}
+
+fn failed(verb: &str, path: &Path, error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("cannot {verb} {}", path.display())).with_source(error)
+}

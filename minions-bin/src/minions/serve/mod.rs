@@ -1,0 +1,119 @@
+//! `minions serve`: the daemon. It wires parts together and decides nothing about VMs.
+
+mod compose;
+mod folder;
+mod logging;
+mod memory;
+mod qemu;
+mod signals;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use minions_core::config::{Config, Environment};
+use minions_core::env::Env;
+use minions_core::error::{Error, ErrorKind, Result};
+use minions_core::http::server::{ApiServer, Listener, Settings};
+use minions_core::http::token::TokenTable;
+
+use crate::cli::{Global, Serve};
+use crate::client::DEFAULT_DIR;
+use crate::output::{Failure, Outcome, Output};
+use crate::service::config::{find, load, private_text};
+
+pub use folder::Folder;
+pub use qemu::examine;
+
+pub async fn run(global: &Global, args: &Serve, environment: &Environment) -> Outcome {
+    let output = Output::new(global, environment);
+    let file = find(args.config.as_deref(), global.dir.as_deref(), environment);
+    let config = read(file.as_deref(), args)?;
+    logging::start(&config, environment.log.as_deref()).map_err(Failure::of_config)?;
+    let dir = global.dir.clone().or_else(|| environment.dir.clone()).or_else(|| config.dir.clone());
+    let folder = Folder::at(&dir.unwrap_or_else(|| DEFAULT_DIR.into()))?;
+    let _lock = folder.take()?;
+    let tokens = tokens(config.token_file.as_deref())?;
+
+    let env = Env::system();
+    let world = compose::compose(&folder, &config, &env).await?;
+    let server = ApiServer::new(world.plane.clone(), settings(&config));
+    let has_tokens = !tokens.is_empty();
+    server.set_tokens(tokens);
+    let (listeners, place) = listeners(&folder, &config, has_tokens).await?;
+    let mut signals = signals::Signals::listen()?;
+    server.set_ready(true);
+    tracing::info!(backend = world.backend, why = world.why, dir = %folder.dir().display(), "the service is ready");
+    if output.json {
+        output
+            .object(&serde_json::json!({ "ready": true, "backend": world.backend, "why": world.why, "api": place }))?;
+    } else {
+        output.text(&format!("ready: {} ({}: {})", place.join(" "), world.backend, world.why))?;
+    }
+
+    let reload = || {
+        let config = read(file.as_deref(), args)?;
+        server.set_tokens(self::tokens(config.token_file.as_deref())?);
+        Ok(())
+    };
+    server.serve(listeners, signals.end(reload)).await;
+    world.close().await;
+    tracing::info!("the service has ended; its VMs are as they were");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the file says, and what was typed on top of it.
+fn read(file: Option<&Path>, args: &Serve) -> Result<Config, Failure> {
+    let mut config = load(file)?;
+    if let Some(backend) = args.backend {
+        config.backend = backend;
+    }
+    if let Some(listen) = args.listen {
+        config.listen = Some(listen);
+    }
+    Ok(config)
+}
+
+fn tokens(file: Option<&Path>) -> Result<TokenTable, Failure> {
+    let Some(file) = file else { return Ok(TokenTable::default()) };
+    let wrong = |message: String| Failure::of_config(Error::invalid("api.token_file", message));
+    let text = private_text(file).map_err(wrong)?;
+    TokenTable::parse(&text).map_err(|error| wrong(format!("{}: {error}", file.display())))
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        admin_uids: vec![0, rustix::process::geteuid().as_raw()],
+        max_connections: config.max_connections,
+        max_streams: config.max_streams,
+        drain: config.drain,
+        ..Settings::default()
+    }
+}
+
+/// The sockets, and how they are written.
+async fn listeners(
+    folder: &Folder,
+    config: &Config,
+    has_tokens: bool,
+) -> Result<(Vec<Listener>, Vec<String>), Failure> {
+    // Refused because of what was configured, or because something else is in the way.
+    let failed = |error: Error| match error.kind() {
+        ErrorKind::Denied => Failure::of_config(error),
+        _ => error.into(),
+    };
+    let socket = config.socket.clone().unwrap_or_else(|| folder.socket());
+    let mut place = vec![format!("unix://{}", socket.display())];
+    let mut listeners = vec![Listener::unix(&socket).map_err(failed)?];
+    if let Some(listen) = config.listen {
+        let listener = Listener::network(listen, has_tokens, config.allow_plaintext).await.map_err(failed)?;
+        place.extend(listener.address().map(|address| format!("http://{address}")));
+        listeners.push(listener);
+    }
+    if let Some(listen) = config.metrics_listen {
+        let listener = Listener::private(listen).await.map_err(failed)?;
+        place.extend(listener.address().map(|address| format!("http://{address}/metrics")));
+        listeners.push(listener);
+    }
+    Ok((listeners, place))
+}

@@ -1,0 +1,85 @@
+//! Real VMs: QEMU, files, its own NAT, VSOCK.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use minions_core::env::Env;
+use minions_core::error::{Error, ErrorKind, Result};
+use minions_core::guest::vsock::VsockChannel;
+use minions_core::host::lookup::{DEFAULT_DIRS, find_in};
+use minions_core::host::preflight::Finding;
+use minions_core::hypervisor::qemu::{KvmProbe, KvmVerdict, QemuConfig, QemuHypervisor, preflight, probe_kvm};
+use minions_core::network::user::{UserNetwork, UserNetworkConfig};
+use minions_core::storage::Storage;
+use minions_core::storage::file::FileStorage;
+use minions_core::types::ByteSize;
+
+use super::Folder;
+use super::compose::{Parts, at_start};
+
+/// Looks at all that real VMs need. Changes nothing.
+pub async fn examine(folder: &Folder) -> Result<Vec<Finding>> {
+    let kernel = first_kernel(folder);
+    let (config, verdict) = config(folder, kernel).await?;
+    Ok(preflight(&config, &verdict).await)
+}
+
+/// The ports of this machine, and whether guests run on its processor.
+pub async fn open(folder: &Folder, env: &Env) -> Result<(Parts, bool)> {
+    let storage = FileStorage::open(folder.dir(), env.clone()).await?;
+    let images = storage.images(&at_start("qemu.images")).await?;
+    let kernel = images.into_iter().next().map(|image| image.boot.kernel);
+    let (config, verdict) = config(folder, kernel).await?;
+    let hypervisor = QemuHypervisor::open(config, env.clone()).await?;
+    let network = UserNetwork::open(&folder.dir().join("ports"), UserNetworkConfig::default())?;
+    let guest = VsockChannel::open(&folder.vms())?;
+    let parts = Parts {
+        hypervisor: Arc::new(hypervisor),
+        storage: Arc::new(storage),
+        network: Arc::new(network),
+        guest: Arc::new(guest),
+    };
+    Ok((parts, verdict == KvmVerdict::Works))
+}
+
+async fn config(folder: &Folder, kernel: Option<PathBuf>) -> Result<(QemuConfig, KvmVerdict)> {
+    let qemu = program(folder, "qemu-system-x86_64");
+    let remember = folder.state().join("kvm.json");
+    let verdict = probe_kvm(&KvmProbe { qemu: qemu.clone(), kernel, remember }).await?;
+    let config = QemuConfig {
+        run_dir: folder.vms(),
+        qemu,
+        vsock_helper: program(folder, "vhost-device-vsock"),
+        accel: verdict.accel(),
+        max_vcpus: u32::try_from(processors()?).unwrap_or(u32::MAX),
+        max_memory: ByteSize::bytes(memory()),
+    };
+    Ok((config, verdict))
+}
+
+/// A kernel among the images, to prove KVM with.
+fn first_kernel(folder: &Folder) -> Option<PathBuf> {
+    let images = std::fs::read_dir(folder.dir().join("images")).ok()?;
+    images.filter_map(|image| Some(image.ok()?.path().join("kernel"))).find(|kernel| kernel.is_file())
+}
+
+/// Where a program lies: in the service's folder, beside this one, or where programs usually do. One that is nowhere
+/// is named anyway, for preflight to miss.
+fn program(folder: &Folder, name: &str) -> PathBuf {
+    let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(PathBuf::from));
+    let places: Vec<PathBuf> =
+        std::iter::once(folder.bin()).chain(beside).chain(DEFAULT_DIRS.map(PathBuf::from)).collect();
+    find_in(&places, name).unwrap_or_else(|| folder.bin().join(name))
+}
+
+fn processors() -> Result<usize> {
+    let count = std::thread::available_parallelism();
+    count.map(usize::from).map_err(|error| {
+        Error::new(ErrorKind::Unavailable, "cannot count this machine's processors").with_source(error)
+    })
+}
+
+fn memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    info.totalram.saturating_mul(u64::from(info.mem_unit))
+}

@@ -1,0 +1,10 @@
+//! Verbs about the service itself.
+
+pub mod completion;
+pub mod config;
+pub mod doctor;
+pub mod events;
+pub mod host;
+pub mod schema;
+pub mod token;
+pub mod version;
