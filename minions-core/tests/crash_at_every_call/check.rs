@@ -1,0 +1,173 @@
+//! What must hold: at the moment of an acknowledgement, and when everything has come to rest.
+
+use minions_core::api::v1;
+use minions_core::hypervisor::VmmPhase;
+use minions_core::memory::Census;
+use minions_core::store::{Outcome, VmRow};
+use minions_core::types::{Goal, VmId, VmState, VolumeId};
+
+use crate::ops::{Before, Op};
+use crate::world::{Daemon, Imprint, World, imprint};
+
+pub type Broken = Result<(), String>;
+
+fn hold(holds: bool, what: impl FnOnce() -> String) -> Broken {
+    if holds { Ok(()) } else { Err(what()) }
+}
+
+/// A live monitor with everything that belongs to it.
+fn runs(census: &Census, vm: VmId, epoch: u64) -> Broken {
+    let monitor = census.monitor(vm).ok_or("INV-9: it is said to run, and has no monitor")?;
+    hold(monitor.phase == VmmPhase::Running && monitor.epoch == epoch, || {
+        format!("INV-9: it is said to run at epoch {epoch}, and its monitor is {monitor:?}")
+    })?;
+    hold(monitor.volumes.contains(&VolumeId::root(vm)) && monitor.volumes.contains(&VolumeId::data(vm)), || {
+        "INV-9: it is said to run without its disks".to_owned()
+    })?;
+    let port = census.ports.iter().find(|port| port.config.id == vm);
+    hold(port.is_some_and(|port| port.up && port.pinned), || {
+        "INV-10: it is said to run without a pinned port".to_owned()
+    })
+}
+
+/// At the moment at which someone is told that an operation has succeeded.
+pub fn at_success(world: &World, row: &VmRow, operation: &v1::Operation) -> Broken {
+    let census = world.census();
+    let vm = operation.vm;
+    let superseded = row.generation > row.settled;
+    use minions_core::types::OperationVerb as V;
+    match operation.verb {
+        V::Create | V::Start | V::Restart if !superseded => {
+            let Goal::Running { epoch } = row.goal else { return Ok(()) };
+            runs(&census, vm, epoch)
+        }
+        V::Stop if !superseded && matches!(row.goal, Goal::Stopped { .. }) => {
+            hold(census.monitor(vm).is_none(), || "INV-9: stopped was acknowledged with a process alive".to_owned())
+        }
+        V::Destroy => nothing_left(&census, vm),
+        _ => Ok(()),
+    }
+}
+
+fn nothing_left(census: &Census, vm: VmId) -> Broken {
+    let left = census.monitor(vm).is_some()
+        || census.residues.contains(&vm)
+        || census.volumes.iter().any(|volume| volume.id.vm == vm)
+        || census.ports.iter().any(|port| port.config.id == vm)
+        || census.doors.iter().any(|door| door.id == vm);
+    hold(!left, || format!("INV-1: something of a destroyed VM is left: {census:?}"))
+}
+
+/// When everything has come to rest.
+pub fn at_rest(world: &World, daemon: &Daemon) -> Broken {
+    let census = world.census();
+    let rows = daemon.rows();
+    let vms = daemon.vms();
+    hold(census.offences.is_empty(), || format!("INV-3: {:?}", census.offences))?;
+    hold(!census.volumes.iter().any(|volume| volume.quarantined), || "rule 5: something is in quarantine".to_owned())?;
+    let known = |vm: VmId| rows.iter().any(|row| row.entry.vm == vm);
+    for volume in &census.volumes {
+        hold(known(volume.id.vm), || format!("INV-1: nobody explains the volume {}", volume.id))?;
+        hold(volume.whole, || format!("INV-1: the volume {} was left unfinished", volume.id))?;
+        hold(census.openers(volume.id) <= 1, || format!("INV-3: several have {} open", volume.id))?;
+    }
+    let others = census.monitors.iter().map(|monitor| monitor.id);
+    let others = others.chain(census.ports.iter().map(|port| port.config.id));
+    for vm in others.chain(census.doors.iter().map(|door| door.id)).chain(census.residues.iter().copied()) {
+        hold(known(vm), || format!("INV-1: nobody explains what is left of {vm}"))?;
+    }
+    unique("CID", rows.iter().map(|row| u64::from(row.lease.cid.get())))?;
+    unique("IP", rows.iter().map(|row| u64::from(u32::from(row.lease.ip))))?;
+    unique("uid", rows.iter().map(|row| u64::from(row.lease.uid)))?;
+    let live: Vec<&VmRow> = vms.iter().filter(|row| row.deleted.is_none()).collect();
+    let mut names: Vec<_> = live.iter().map(|row| &row.name).collect();
+    names.sort();
+    hold(names.windows(2).all(|pair| pair[0] != pair[1]), || "INV-2: two VMs have one name".to_owned())?;
+
+    for row in &vms {
+        let journal = rows.iter().find(|journal| journal.entry.vm == row.id);
+        if row.deleted.is_some() {
+            hold(journal.is_none(), || "INV-1: a tombstone with a lease".to_owned())?;
+            nothing_left(&census, row.id)?;
+            continue;
+        }
+        let journal = journal.ok_or_else(|| format!("INV-4: {} is not on its host any more", row.id))?;
+        hold(journal.entry.generation == row.generation && journal.entry.goal == row.goal, || {
+            format!("INV-13: the host has {:?}, the fleet {row:?}", journal.entry)
+        })?;
+        let given_up = matches!(journal.outcome, Some(Outcome::GivenUp { .. }));
+        hold(given_up == row.failure.is_some(), || {
+            format!("INV-7: given up on one side only: {:?} and {:?}", journal.outcome, row.failure)
+        })?;
+        let state = daemon.node.engine().board().get(row.id).map(|report| report.state);
+        match row.goal {
+            _ if given_up => {
+                hold(state == Some(VmState::Failed), || format!("INV-9: given up, but said to be {state:?}"))?;
+                hold(census.monitor(row.id).is_none(), || "INV-7: given up, and half of it is left".to_owned())?;
+            }
+            Goal::Running { epoch } => {
+                hold(state == Some(VmState::Running), || format!("LIV-1: shall run, and is {state:?}"))?;
+                runs(&census, row.id, epoch)?;
+            }
+            Goal::Stopped { .. } => {
+                hold(state == Some(VmState::Stopped), || format!("LIV-1: shall be stopped, and is {state:?}"))?;
+                let disks = [VolumeId::root(row.id), VolumeId::data(row.id)];
+                let whole = disks.iter().all(|disk| census.volume(*disk).is_some());
+                let process = census.monitor(row.id).is_some();
+                hold(whole && !process, || format!("INV-7: half a VM is called stopped: {census:?}"))?;
+            }
+            Goal::Absent => return Err(format!("LIV-2: {} is never destroyed", row.id)),
+        }
+    }
+    Ok(())
+}
+
+fn unique(what: &str, values: impl Iterator<Item = u64>) -> Broken {
+    let mut values: Vec<u64> = values.collect();
+    values.sort_unstable();
+    hold(values.windows(2).all(|pair| pair[0] != pair[1]), || format!("INV-2: two VMs share one {what}"))
+}
+
+/// What the VM shall have become, given what was acknowledged of the operation.
+pub fn result(
+    world: &World,
+    daemon: &Daemon,
+    case: (Op, Before),
+    vm: Option<(VmId, Imprint)>,
+    acked: Option<&v1::Operation>,
+) -> Broken {
+    let (op, before) = case;
+    let vms = daemon.vms();
+    let webs: Vec<&VmRow> =
+        vms.iter().filter(|row| row.deleted.is_none() && matches!(row.name.as_str(), "web" | "shop")).collect();
+    hold(webs.len() <= 1, || format!("INV-8: one request made {} VMs", webs.len()))?;
+    let Some(operation) = acked else { return Ok(()) };
+    hold(vm.as_ref().is_none_or(|(vm, _)| *vm == operation.vm), || {
+        "INV-12: the operation is about another VM".to_owned()
+    })?;
+    let row = daemon.vm(operation.vm).ok_or("INV-4: an acknowledged VM has no row")?;
+    let outcome = &operation.outcome;
+    hold(*outcome != v1::OperationOutcome::Pending, || "LIV-4: the operation waits for ever".to_owned())?;
+    let succeeded = *outcome == v1::OperationOutcome::Succeeded;
+    let gone = row.deleted.is_some();
+    let running = matches!(row.goal, Goal::Running { .. });
+    let ok = match op {
+        Op::Create if succeeded => !gone && running,
+        // Unwound: nothing of it is left, its name and its quota included.
+        Op::Create => gone,
+        Op::Destroy | Op::StartThenDestroy => succeeded && gone,
+        Op::Stop | Op::ForceStop => (succeeded && !gone && !running) || (!succeeded && before == Before::Creating),
+        Op::Start | Op::Restart | Op::StopThenStart => !gone && running && succeeded == row.failure.is_none(),
+        Op::Rename => succeeded && row.name.as_str() == "shop",
+        Op::Resize => succeeded && row.spec.vcpus.0 == 4,
+    };
+    hold(ok, || format!("INV-7: {op:?} ended as {outcome:?}, and the VM is {row:?}"))?;
+    // INV-5, 6: the bytes of a VM that was there are its own still.
+    if let (Some((vm, was)), false) = (vm, gone)
+        && matches!(before, Before::Stopped | Before::Failed | Before::Running)
+    {
+        let is = imprint(&world.host, vm);
+        hold(is.root == was.root && is.data == was.data, || "INV-5: its bytes are not its own any more".to_owned())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! What is done to a VM, and in what state it is before.
+
+use minions_core::Result;
+use minions_core::api::v1;
+use minions_core::layers::FaultPlan;
+use minions_core::memory::GuestBehaviour;
+use minions_core::service::{ControlPlane, IdempotencyKey, VmAction, VmRef};
+use minions_core::types::{ByteSize, Vcpus, VmId, VolumeId};
+
+use crate::world::{Daemon, World, me, new_vm, settle};
+
+/// What state the VM is in when the operation comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Before {
+    /// There is none.
+    Absent,
+    /// It runs.
+    Running,
+    /// It is stopped.
+    Stopped,
+    /// Its start was given up.
+    Failed,
+    /// Its create was accepted, and the daemon ended at once.
+    Creating,
+    /// Its destroy was accepted, and the daemon ended at once.
+    Deleting,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Op {
+    Create,
+    Start,
+    Stop,
+    ForceStop,
+    Restart,
+    Destroy,
+    Rename,
+    Resize,
+    /// Two at once: the later one wins.
+    StopThenStart,
+    /// Two at once: absence wins.
+    StartThenDestroy,
+}
+
+/// Every pair that the admission table lets through.
+pub const PAIRS: &[(Op, Before)] = &[
+    (Op::Create, Before::Absent),
+    (Op::Start, Before::Stopped),
+    (Op::Start, Before::Running),
+    (Op::Start, Before::Failed),
+    (Op::Stop, Before::Running),
+    (Op::Stop, Before::Stopped),
+    (Op::Stop, Before::Creating),
+    (Op::ForceStop, Before::Running),
+    (Op::ForceStop, Before::Failed),
+    (Op::Restart, Before::Running),
+    (Op::Restart, Before::Failed),
+    (Op::Destroy, Before::Running),
+    (Op::Destroy, Before::Stopped),
+    (Op::Destroy, Before::Failed),
+    (Op::Destroy, Before::Creating),
+    (Op::Destroy, Before::Deleting),
+    (Op::Rename, Before::Running),
+    (Op::Rename, Before::Stopped),
+    (Op::Resize, Before::Running),
+    (Op::Resize, Before::Stopped),
+    (Op::StopThenStart, Before::Running),
+    (Op::StartThenDestroy, Before::Stopped),
+];
+
+/// Brings the VM into its state, through the front door. Returns its id, where it has one.
+pub async fn prepare(world: &World, before: Before) -> Option<VmId> {
+    let none = FaultPlan::none();
+    let daemon = world.boot(&none).await.unwrap();
+    // A bystander that nothing may happen to.
+    let bystander = daemon.plane.create(&me(), &new_vm("bystander"), None).await.unwrap();
+    let bystander = settle(&daemon, bystander).await.vm;
+    for volume in [VolumeId::root(bystander), VolumeId::data(bystander)] {
+        world.host.write_volume(volume, b"the bystander's own").unwrap();
+    }
+    let mut vm = None;
+    if before != Before::Absent {
+        let created = daemon.plane.create(&me(), &new_vm("web"), None).await.unwrap();
+        vm = Some(created.vm);
+        if before != Before::Creating {
+            settle(&daemon, created).await;
+        }
+    }
+    if let (Some(id), Before::Stopped | Before::Failed) = (vm, before) {
+        for volume in [VolumeId::root(id), VolumeId::data(id)] {
+            world.host.write_volume(volume, b"web's own").unwrap();
+        }
+        let stopped = act(&daemon, &VmAction::Stop(v1::StopVm { force: true, grace_ms: None }), None).await.unwrap();
+        settle(&daemon, stopped).await;
+    }
+    if let (Some(id), Before::Failed) = (vm, before) {
+        world
+            .host
+            .behave(id, |guest: &mut GuestBehaviour| guest.start_fails = Some(minions_core::ErrorKind::Unsupported));
+        let started = act(&daemon, &VmAction::Start(v1::StartVm {}), None).await.unwrap();
+        let started = settle(&daemon, started).await;
+        assert!(matches!(started.outcome, v1::OperationOutcome::Failed { .. }), "{started:?}");
+        world.host.behave(id, |guest: &mut GuestBehaviour| guest.start_fails = None);
+    }
+    if before == Before::Deleting {
+        act(&daemon, &VmAction::Destroy(v1::DestroyVm {}), None).await.unwrap();
+    }
+    if !matches!(before, Before::Creating | Before::Deleting) {
+        daemon.converge().await.unwrap();
+    }
+    world.crash(daemon).await;
+    vm
+}
+
+pub async fn act(daemon: &Daemon, action: &VmAction, key: Option<&IdempotencyKey>) -> Result<v1::Operation> {
+    daemon.plane.act(&me(), &VmRef::Name("web".parse().unwrap()), action, key).await
+}
+
+/// Asks for it. Returns what was acknowledged last.
+pub async fn ask(daemon: &Daemon, op: Op, key: Option<&IdempotencyKey>) -> Result<v1::Operation> {
+    let start = VmAction::Start(v1::StartVm {});
+    let stop = |force| VmAction::Stop(v1::StopVm { force, grace_ms: Some(2_000) });
+    let destroy = VmAction::Destroy(v1::DestroyVm {});
+    // Who asks again asks for both again.
+    let earlier = key.map(|_| "the-earlier-key".parse().unwrap());
+    match op {
+        Op::Create => daemon.plane.create(&me(), &new_vm("web"), key).await,
+        Op::Start => act(daemon, &start, key).await,
+        Op::Stop => act(daemon, &stop(false), key).await,
+        Op::ForceStop => act(daemon, &stop(true), key).await,
+        Op::Restart => act(daemon, &VmAction::Restart(v1::RestartVm {}), key).await,
+        Op::Destroy => act(daemon, &destroy, key).await,
+        Op::Rename => act(daemon, &VmAction::Rename(v1::RenameVm { name: "shop".parse().unwrap() }), key).await,
+        Op::Resize => {
+            let resize = v1::ResizeVm { cpus: Some(Vcpus(4)), memory: Some(ByteSize::mib(512)) };
+            act(daemon, &VmAction::Resize(resize), key).await
+        }
+        Op::StopThenStart => {
+            act(daemon, &stop(true), earlier.as_ref()).await?;
+            act(daemon, &start, key).await
+        }
+        Op::StartThenDestroy => {
+            act(daemon, &start, earlier.as_ref()).await?;
+            act(daemon, &destroy, key).await
+        }
+    }
+}

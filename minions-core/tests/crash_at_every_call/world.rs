@@ -1,0 +1,190 @@
+//! One world: a simulated host and two database files that outlive every daemon that is started on them.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use minions_core::api::v1;
+use minions_core::engine::{EngineConfig, Ports};
+use minions_core::env::{CallCx, Env};
+use minions_core::layers::{Deadline, FaultPlan, Faults, Layers};
+use minions_core::memory::{Census, InMemoryHost, Settings, Timings};
+use minions_core::node::LocalNode;
+use minions_core::service::{Caller, ControlPlane, LocalControlPlane, ServiceConfig};
+use minions_core::storage::Storage;
+use minions_core::store::sqlite::{SqliteFleet, SqliteJournal};
+use minions_core::store::{FleetStore, Journal, JournalRow, LeasePool, VmQuery, VmRow};
+use minions_core::types::{ByteSize, HostId, Vcpus, VmId, VolumeId};
+
+use crate::inline::{Inline, block};
+
+pub const POOL: LeasePool = LeasePool {
+    ip_first: Ipv4Addr::new(10, 200, 0, 2),
+    ip_last: Ipv4Addr::new(10, 200, 0, 9),
+    uid_first: 200_000,
+    uid_count: 8,
+};
+
+/// What nobody but the test's own deadlines bounds.
+pub const LONG: Duration = Duration::from_secs(3_600);
+
+pub struct World {
+    pub host: InMemoryHost,
+    dir: tempfile::TempDir,
+    env: Env,
+}
+
+/// A daemon: everything that dies with its process.
+pub struct Daemon {
+    pub plane: Arc<LocalControlPlane>,
+    pub node: Arc<LocalNode>,
+    journal: Arc<SqliteJournal>,
+    fleet: Arc<SqliteFleet>,
+}
+
+pub fn me() -> Caller {
+    Caller::tenant("ada")
+}
+
+pub fn new_vm(name: &str) -> v1::CreateVm {
+    v1::CreateVm {
+        name: name.parse().unwrap(),
+        image: None,
+        cpus: Some(Vcpus(1)),
+        memory: Some(ByteSize::mib(256)),
+        disk: Some(ByteSize::gib(1)),
+        data_disk: Some(ByteSize::gib(1)),
+    }
+}
+
+pub fn cx(op: &'static str) -> CallCx {
+    CallCx::new(op, Duration::from_secs(30))
+}
+
+impl World {
+    pub async fn new(seed: u64) -> Self {
+        let env = Env::seeded(seed);
+        // Every call takes a moment, so that every call can be interrupted.
+        let settings = Settings { timings: Timings::every(Duration::from_millis(1)), ..Settings::default() };
+        let host = InMemoryHost::with(settings, env.clock.clone());
+        host.set_boot_time(Duration::from_millis(500));
+        host.storage().ensure_image(&cx("import"), &InMemoryHost::demo_image()).await.unwrap();
+        let shm = std::path::Path::new("/dev/shm");
+        let dir = if shm.is_dir() { tempfile::tempdir_in(shm) } else { tempfile::tempdir() };
+        Self { host, dir: dir.unwrap(), env }
+    }
+
+    /// Starts a daemon whose every port call goes through the plan.
+    pub async fn boot(&self, plan: &FaultPlan) -> Option<Daemon> {
+        let journal = Arc::new(block(SqliteJournal::open(self.dir.path().join("journal.db"), POOL)).unwrap());
+        let fleet = Arc::new(block(SqliteFleet::open(self.dir.path().join("fleet.db"))).unwrap());
+        let layers = Layers::new().with(Deadline::after(LONG)).with(Faults::new(plan.clone()));
+        let ports = Ports {
+            hypervisor: layers.hypervisor(Arc::new(self.host.hypervisor())),
+            storage: layers.storage(Arc::new(self.host.storage())),
+            network: layers.network(Arc::new(self.host.network())),
+            guest: layers.guest(Arc::new(self.host.guest())),
+            journal: layers.journal(Arc::new(Inline(journal.clone()))),
+        };
+        let config = EngineConfig { resync: Duration::from_secs(120), ..EngineConfig::default() };
+        let mut node = None;
+        for _ in 0..3 {
+            // A store that does not answer when the daemon starts ends it; whoever runs it starts it again.
+            let started = tokio::select! {
+                started = LocalNode::start(HostId::from_bits(1), ports.clone(), self.env.clone(), config) => started,
+                () = plan.crashed() => break,
+            };
+            if let Ok(started) = started {
+                node = Some(started);
+                break;
+            }
+        }
+        let Some(node) = node else {
+            self.shut(journal, fleet).await;
+            return None;
+        };
+        let store = layers.fleet_store(Arc::new(Inline(fleet.clone())));
+        let plane = LocalControlPlane::start(store, node.clone(), self.env.clone(), ServiceConfig::default());
+        Some(Daemon { plane, node, journal, fleet })
+    }
+
+    /// The daemon's process ends, wherever it is.
+    pub async fn crash(&self, daemon: Daemon) {
+        let Daemon { plane, node, journal, fleet } = daemon;
+        drop((plane, node));
+        self.shut(journal, fleet).await;
+    }
+
+    async fn shut(&self, journal: Arc<SqliteJournal>, fleet: Arc<SqliteFleet>) {
+        self.host.daemon_died();
+        // Aborted tasks are dropped when the runtime comes to them; a yield lets it.
+        for _ in 0..8 {
+            tokio::task::yield_now().await;
+        }
+        block(journal.close()).unwrap();
+        block(fleet.close()).unwrap();
+    }
+
+    pub fn census(&self) -> Census {
+        self.host.census()
+    }
+}
+
+impl Daemon {
+    pub fn rows(&self) -> Vec<JournalRow> {
+        block(self.journal.rows(&cx("rows"), None, 1_000)).unwrap()
+    }
+
+    pub fn vms(&self) -> Vec<VmRow> {
+        let query = VmQuery { limit: 1_000, deleted: true, ..VmQuery::default() };
+        block(self.fleet.vms(&cx("vms"), &query)).unwrap()
+    }
+
+    pub fn vm(&self, id: VmId) -> Option<VmRow> {
+        block(self.fleet.vm(&cx("vm"), id)).unwrap()
+    }
+
+    pub fn pending(&self, id: VmId) -> usize {
+        block(self.fleet.pending_operations(&cx("pending"), id)).unwrap().len()
+    }
+
+    /// Waits until nothing is under way: every row settled, no work due.
+    pub async fn converge(&self) -> Result<(), String> {
+        let deadline = tokio::time::Instant::now() + LONG;
+        loop {
+            if tokio::time::timeout_at(deadline, self.node.engine().idle()).await.is_err() {
+                return Err("LIV-1: the engine never comes to rest".to_owned());
+            }
+            let unsettled: Vec<_> = self.vms().into_iter().filter(|row| row.settled < row.generation).collect();
+            let waiting: usize = self.vms().iter().map(|row| self.pending(row.id)).sum();
+            if unsettled.is_empty() && waiting == 0 && self.node.engine().is_idle() {
+                return Ok(());
+            }
+            if tokio::time::Instant::now() > deadline {
+                return Err(format!("LIV-1: {waiting} operations wait for ever, rows {unsettled:?}"));
+            }
+            // Simulated time: the pusher and the follower go on.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// What tells a bystander that was not touched from one that was.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Imprint {
+    pub pid: Option<u32>,
+    pub root: Option<[u8; 32]>,
+    pub data: Option<[u8; 32]>,
+}
+
+pub fn imprint(host: &InMemoryHost, vm: VmId) -> Imprint {
+    Imprint {
+        pid: host.census().monitor(vm).map(|monitor| monitor.pid),
+        root: host.fingerprint(VolumeId::root(vm)),
+        data: host.fingerprint(VolumeId::data(vm)),
+    }
+}
+
+pub async fn settle(daemon: &Daemon, operation: v1::Operation) -> v1::Operation {
+    daemon.plane.operation(&me(), operation.id, LONG).await.unwrap()
+}
