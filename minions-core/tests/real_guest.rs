@@ -156,7 +156,7 @@ impl Host {
 async fn a_real_guest_lives_keeps_its_disks_and_goes_without_a_trace() {
     let Some(lab) = Lab::find("a_real_guest_lives_keeps_its_disks_and_goes_without_a_trace") else { return };
     let folder = lab::folder("vm");
-    let _leftovers = Leftovers(folder.path());
+    let _leftovers = lab::Leftovers(folder.path().to_owned());
     let host = Host::open(&lab, folder.path()).await;
     let image = host.image(&lab).await;
     let config = host.config(&image, 1).await;
@@ -197,10 +197,7 @@ async fn a_real_guest_lives_keeps_its_disks_and_goes_without_a_trace() {
         let id = host.id;
         async move { hypervisor.wait_exit(&cx(), id).await }
     });
-    let helper = processes(folder.path(), "vhost-device-vsock");
-    assert_eq!(helper.len(), 1);
-    rustix::process::kill_process(rustix::process::Pid::from_raw(helper[0]).unwrap(), rustix::process::Signal::KILL)
-        .unwrap();
+    assert_eq!(lab::kill_below(folder.path(), "vhost-device-vsock"), 1);
     exit.await.unwrap().unwrap();
     let status = host.hypervisor.observe(&cx(), host.id).await.unwrap().unwrap();
     assert_eq!((status.phase, status.epoch), (VmmPhase::Exited, 1));
@@ -218,35 +215,7 @@ async fn a_real_guest_lives_keeps_its_disks_and_goes_without_a_trace() {
     }
     host.storage.ensure_image_absent(&cx(), image.id).await.unwrap();
     assert_eq!(files_below(folder.path()), Vec::<PathBuf>::new());
-    assert_eq!(processes(folder.path(), ""), Vec::<i32>::new());
-}
-
-/// Ends what a test that failed left running: it would outlive the test, as it should.
-struct Leftovers<'a>(&'a Path);
-
-impl Drop for Leftovers<'_> {
-    fn drop(&mut self) {
-        for pid in processes(self.0, "") {
-            if let Some(pid) = rustix::process::Pid::from_raw(pid) {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            }
-        }
-    }
-}
-
-/// The processes that name a folder in their words.
-fn processes(folder: &Path, program: &str) -> Vec<i32> {
-    let folder = folder.to_str().unwrap();
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
-        let words = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let words = String::from_utf8_lossy(&words).into_owned();
-        if words.contains(folder) && words.contains(program) {
-            found.push(pid);
-        }
-    }
-    found
+    assert_eq!(lab::processes(folder.path(), ""), Vec::<i32>::new());
 }
 
 /// What is no folder, below a folder.

@@ -103,6 +103,13 @@ impl QemuHypervisor {
         lock.lock_owned().await
     }
 
+    /// The VMs whose monitors are being changed.
+    fn in_flight(&self) -> Vec<VmId> {
+        let turns = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = turns.iter().filter(|((_, turn), lock)| *turn == Turn::Change && Arc::strong_count(lock) > 1);
+        changed.map(|((id, _), _)| *id).collect()
+    }
+
     /// A change of one VM's monitor, in turn. It comes to its end even when its caller is gone, so that the next one
     /// never meets a half-done one; each wait in it is bounded.
     async fn change<F>(&self, cx: &CallCx, id: VmId, change: impl FnOnce(Machine) -> F) -> Result<StepReport>
@@ -173,6 +180,8 @@ impl Hypervisor for QemuHypervisor {
     }
 
     async fn list(&self, cx: &CallCx) -> Result<Vec<VmId>> {
+        // First those that are being changed right now: one whose caller is gone may make its files in a moment.
+        let in_flight = self.in_flight();
         let run = self.0.config.run_dir.clone();
         let listed = crate::host::blocking(move || {
             let io = QemuError::io("list the running VMs");
@@ -184,7 +193,11 @@ impl Hypervisor for QemuHypervisor {
             }
             Ok(ids)
         });
-        cx.bound(listed).await
+        let mut ids = cx.bound(listed).await?;
+        ids.extend(in_flight);
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(ids)
     }
 
     async fn wait_exit(&self, cx: &CallCx, id: VmId) -> Result<()> {

@@ -10,9 +10,10 @@ mod record;
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio::sync::Mutex;
 
 use super::{Network, NetworkCapabilities, PortConfig, PortStatus};
 use crate::env::CallCx;
@@ -69,8 +70,9 @@ pub struct UserNetwork(Arc<Inner>);
 struct Inner {
     dir: PathBuf,
     config: UserNetworkConfig,
-    /// Keeps two writers of one port apart; held within file work only, never across an await.
-    changes: Mutex<HashMap<VmId, PortRecord>>,
+    /// Goes with the file work, not with its caller: whoever looks next waits until a change that was given up is
+    /// done, and sees all of it.
+    known: Arc<Mutex<HashMap<VmId, PortRecord>>>,
 }
 
 impl UserNetwork {
@@ -87,19 +89,16 @@ impl UserNetwork {
             let Some(id) = names::vm_of_dir(&name) else { continue };
             known.insert(id, PortRecord::read(&dir.join(name))?);
         }
-        Ok(Self(Arc::new(Inner { dir: dir.to_owned(), config, changes: Mutex::new(known) })))
+        Ok(Self(Arc::new(Inner { dir: dir.to_owned(), config, known: Arc::new(Mutex::new(known)) })))
     }
 
     async fn change<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Inner, &mut HashMap<VmId, PortRecord>) -> Result<T, UserError> + Send + 'static,
     ) -> Result<T> {
+        let mut known = self.0.known.clone().lock_owned().await;
         let inner = self.0.clone();
-        blocking(move || {
-            let mut known = inner.changes.lock().unwrap_or_else(PoisonError::into_inner);
-            Ok(work(&inner, &mut known)?)
-        })
-        .await
+        blocking(move || Ok(work(&inner, &mut known)?)).await
     }
 }
 
@@ -147,15 +146,15 @@ impl Network for UserNetwork {
         Ok(StepReport::empty())
     }
 
-    async fn observe(&self, _cx: &CallCx, id: VmId) -> Result<Option<PortStatus>> {
-        let known = self.0.changes.lock().unwrap_or_else(PoisonError::into_inner);
+    async fn observe(&self, cx: &CallCx, id: VmId) -> Result<Option<PortStatus>> {
+        let known = cx.bound(async { Ok(self.0.known.lock().await) }).await?;
         Ok(known.get(&id).map(|record| PortStatus {
             nic: Some(NicAttachment { backend: NicBackend::User, mac: record.mac, net: self.0.config.guest(record) }),
         }))
     }
 
-    async fn list(&self, _cx: &CallCx) -> Result<Vec<VmId>> {
-        let known = self.0.changes.lock().unwrap_or_else(PoisonError::into_inner);
+    async fn list(&self, cx: &CallCx) -> Result<Vec<VmId>> {
+        let known = cx.bound(async { Ok(self.0.known.lock().await) }).await?;
         Ok(known.keys().copied().collect())
     }
 }

@@ -1,0 +1,257 @@
+//! The adapters of real hosts keep the contracts of their ports.
+//!
+//! QEMU and its helper are stood in for by `stub-vmm`, so that every case runs in a moment and everywhere. With
+//! `MINIONS_LAB` (see `lab`) and `MINIONS_REAL_SUITES=1` the very same cases run on real ones: some forty boots.
+#![cfg(all(
+    feature = "testkit",
+    feature = "stub-vmm",
+    feature = "qemu",
+    feature = "vsock",
+    feature = "file-storage",
+    feature = "user-network",
+    feature = "image"
+))]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at what it did not expect")]
+
+mod lab;
+
+use std::any::Any;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use lab::{Lab, Leftovers};
+use minions_core::env::Env;
+use minions_core::guest::vsock::VsockChannel;
+use minions_core::host::files;
+use minions_core::hypervisor::qemu::{Accel, QemuConfig, QemuHypervisor};
+use minions_core::hypervisor::{DynHypervisor, Hypervisor, VmmConfig};
+use minions_core::image::{BuildConfig, build_busybox};
+use minions_core::network::user::{UserNetwork, UserNetworkConfig};
+use minions_core::storage::VolumeStatus;
+use minions_core::storage::file::FileStorage;
+use minions_core::testkit::guest::{Boot, GuestScene};
+use minions_core::testkit::hypervisor::{HypervisorScene, Prepare};
+use minions_core::testkit::storage::{FileProbe, Probe, StorageScene};
+use minions_core::testkit::{cx, skip};
+use minions_core::types::{
+    AgentSecret, BootFiles, ByteSize, Cid, DiskAttachment, DiskRole, FileDigest, GuestNet, ImageBundle, ImageDefaults,
+    ImageManifest, MacAddr, NicAttachment, NicBackend, StopHow, Vcpus, VmId, VolumeId,
+};
+
+/// Three small files, and the id of what they hold.
+fn bundle(folder: &Path) -> ImageBundle {
+    let mut root = vec![7; 64 << 10];
+    root.extend(vec![0; 1 << 20]);
+    root.extend(vec![9; 4096]);
+    let path = |name: &str| folder.join(name);
+    std::fs::write(path("root"), &root).unwrap();
+    std::fs::write(path("kernel"), b"kernel").unwrap();
+    std::fs::write(path("initrd"), b"initrd").unwrap();
+    let manifest = ImageManifest {
+        name: "tiny".to_owned(),
+        root: FileDigest::of(&root),
+        kernel: FileDigest::of(b"kernel"),
+        initrd: FileDigest::of(b"initrd"),
+        defaults: ImageDefaults::default(),
+    };
+    let boot = BootFiles { kernel: path("kernel"), initrd: path("initrd") };
+    ImageBundle { id: manifest.id(), name: manifest.name, root: path("root"), boot, defaults: manifest.defaults }
+}
+
+/// Holds a volume as a process does that locks nothing.
+#[derive(Debug)]
+struct Holding;
+
+#[async_trait]
+impl Probe for Holding {
+    async fn fingerprint(&self, id: VolumeId, volume: &VolumeStatus, len: ByteSize) -> [u8; 32] {
+        FileProbe.fingerprint(id, volume, len).await
+    }
+
+    async fn scribble(&self, id: VolumeId, volume: &VolumeStatus, bytes: &[u8]) {
+        FileProbe.scribble(id, volume, bytes).await;
+    }
+
+    async fn hold(&self, _: VolumeId, volume: &VolumeStatus) -> Option<Box<dyn Any + Send>> {
+        let file = files::open_write_existing(&volume.path).unwrap();
+        Some(Box::new(file))
+    }
+}
+
+minions_core::storage_suite!(file, async |folder: PathBuf| {
+    let bundle = bundle(&folder);
+    let mut tampered = bundle.clone();
+    tampered.boot.kernel = folder.join("initrd");
+    let storage = FileStorage::open(&folder.join("s"), Env::system()).await.unwrap();
+    StorageScene { storage: Arc::new(storage), bundle, tampered: Some(tampered), probe: Box::new(Holding) }
+});
+
+minions_core::network_suite!(user, async |folder: PathBuf| {
+    Arc::new(UserNetwork::open(&folder, UserNetworkConfig::default()).unwrap())
+});
+
+/// What VMs are run by, and what they boot.
+struct Programs {
+    qemu: PathBuf,
+    helper: PathBuf,
+    image: ImageBundle,
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test's switch")]
+fn real() -> bool {
+    std::env::var_os("MINIONS_REAL_SUITES").is_some()
+}
+
+/// The stub, or the real ones where that was asked for.
+async fn programs(dir: &Path) -> Programs {
+    if !real() {
+        let stub = PathBuf::from(env!("CARGO_BIN_EXE_stub-vmm"));
+        return Programs { qemu: stub.clone(), helper: stub, image: bundle(dir) };
+    }
+    let lab = Lab::find("the suites on real QEMU").expect("MINIONS_REAL_SUITES needs the lab");
+    let build = BuildConfig {
+        name: "busybox".to_owned(),
+        work_dir: dir.join("w"),
+        agent: lab.agent(),
+        kernel: None,
+        kernel_cache: lab.kernel_cache(),
+        root_size: ByteSize::mib(32),
+        tools: lab.tools(),
+        mirror: None,
+        defaults: ImageDefaults::default(),
+    };
+    let image = build_busybox(&build, &|_| {}).await.unwrap();
+    Programs { qemu: lab.qemu.clone(), helper: lab.helper(), image }
+}
+
+/// A host of one folder with a short name, and what is in it.
+struct Host {
+    _leftovers: Leftovers,
+    folder: tempfile::TempDir,
+    hypervisor: DynHypervisor,
+    image: ImageBundle,
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host").field("folder", &self.folder.path()).finish_non_exhaustive()
+    }
+}
+
+impl Host {
+    async fn new() -> Self {
+        let folder = lab::folder("ch");
+        let Programs { qemu, helper, image } = programs(folder.path()).await;
+        let config = QemuConfig {
+            run_dir: folder.path().join("r"),
+            qemu,
+            vsock_helper: helper,
+            accel: Accel::Emulation,
+            max_vcpus: 4,
+            max_memory: ByteSize::gib(4),
+        };
+        let hypervisor: DynHypervisor = Arc::new(QemuHypervisor::open(config, Env::system()).await.unwrap());
+        Self { _leftovers: Leftovers(folder.path().to_owned()), folder, hypervisor, image }
+    }
+
+    fn vm(&self, id: VmId, epoch: u64, cid: Cid) -> VmmConfig {
+        let path = self.folder.path().join(format!("{id}.raw"));
+        if !path.exists() {
+            std::fs::copy(&self.image.root, &path).unwrap();
+        }
+        let mac = MacAddr::local(u64::from(cid.get()));
+        let net = GuestNet {
+            ip: "10.213.0.20".parse().unwrap(),
+            prefix: 16,
+            gateway: "10.213.0.2".parse().unwrap(),
+            dns: vec!["10.213.0.3".parse().unwrap()],
+            mac,
+        };
+        VmmConfig {
+            id,
+            epoch,
+            vcpus: Vcpus(1),
+            memory: ByteSize::mib(192),
+            boot: self.image.boot.clone(),
+            cmdline: String::new(),
+            hostname: "case".to_owned(),
+            disks: vec![DiskAttachment { role: DiskRole::Root, path }],
+            nic: Some(NicAttachment { backend: NicBackend::User, mac, net }),
+            cid,
+            secret: AgentSecret::from_bytes([u8::try_from(cid.get()).unwrap(); 32]),
+            uid: 200_000,
+        }
+    }
+}
+
+#[async_trait]
+impl Prepare for Host {
+    async fn config(&self, id: VmId, epoch: u64) -> VmmConfig {
+        self.vm(id, epoch, Cid::FIRST)
+    }
+
+    async fn kill(&self, id: VmId) -> bool {
+        // QEMU alone: its words name the VM with its epoch.
+        lab::kill_below(self.folder.path(), &format!("{id}@")) == 1
+    }
+}
+
+#[async_trait]
+impl Boot for Host {
+    async fn boot(&self, id: VmId, cid: Cid) -> AgentSecret {
+        let config = self.vm(id, 1, cid);
+        self.hypervisor.ensure_running(&cx(), &config).await.unwrap();
+        config.secret
+    }
+
+    async fn end(&self, id: VmId) {
+        self.hypervisor.ensure_absent(&cx(), id, &StopHow::Force).await.unwrap();
+    }
+}
+
+minions_core::hypervisor_suite!(qemu, async |_folder: PathBuf| {
+    let host = Host::new().await;
+    HypervisorScene { hypervisor: host.hypervisor.clone(), prepare: Box::new(host) }
+});
+
+minions_core::guest_suite!(vsock, async |_folder: PathBuf| {
+    let host = Host::new().await;
+    let guest = VsockChannel::open(&host.folder.path().join("r")).unwrap();
+    GuestScene { guest: Arc::new(guest), boot: Some(Box::new(host)) }
+});
+
+#[test]
+fn whoever_reads_the_output_knows_what_the_suites_ran_on() {
+    if !real() {
+        skip("the suites on real QEMU", "MINIONS_REAL_SUITES is not set; they ran on stub-vmm");
+    }
+}
+
+#[tokio::test]
+async fn inv_3_two_monitors_never_share_a_disk() {
+    let host = Host::new().await;
+    let config = host.vm(VmId::from_bits(1), 1, Cid::FIRST);
+    host.hypervisor.ensure_running(&cx(), &config).await.unwrap();
+    let thief = VmmConfig { disks: config.disks.clone(), ..host.vm(VmId::from_bits(2), 1, Cid::new(4).unwrap()) };
+    let error = host.hypervisor.ensure_running(&cx(), &thief).await.expect_err("the disk is another VM's");
+    assert!(error.chain().contains("lock"), "{}", error.chain());
+    host.hypervisor.ensure_absent(&cx(), thief.id, &StopHow::Force).await.unwrap();
+    assert_eq!(host.hypervisor.list(&cx()).await.unwrap(), [config.id]);
+    host.hypervisor.ensure_absent(&cx(), config.id, &StopHow::Force).await.unwrap();
+    assert_eq!(lab::processes(host.folder.path(), ""), Vec::<i32>::new());
+}
+
+#[tokio::test]
+async fn bad_23_a_missing_kernel_or_initrd_starts_nothing() {
+    let host = Host::new().await;
+    for what in ["kernel", "initrd"] {
+        let mut config = host.vm(VmId::from_bits(3), 1, Cid::FIRST);
+        let path = if what == "kernel" { &mut config.boot.kernel } else { &mut config.boot.initrd };
+        *path = PathBuf::from("/nonexistent/file");
+        let error = host.hypervisor.ensure_running(&cx(), &config).await.expect_err("it is not there");
+        assert_eq!((error.kind(), error.reason()), (minions_core::ErrorKind::NotFound, Some("host_misconfigured")));
+        assert_eq!(host.hypervisor.list(&cx()).await.unwrap(), [], "something of it is left");
+    }
+}
