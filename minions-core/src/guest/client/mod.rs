@@ -10,6 +10,9 @@ mod prove;
 mod request;
 mod transfer;
 
+#[cfg(test)]
+mod tests;
+
 pub use exec::{ExecEnd, ExecInput, ExecItem, ExecOutput, exec};
 pub use forward::forward;
 pub use prove::{begin, prove};
