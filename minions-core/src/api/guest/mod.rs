@@ -28,6 +28,8 @@ mod reply;
 mod status;
 mod stream;
 mod terminal;
+#[cfg(test)]
+mod terminal_tests;
 mod untrusted;
 
 #[cfg(test)]
