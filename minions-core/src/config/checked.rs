@@ -137,8 +137,8 @@ pub fn check(path: &Path) -> Result<Config, ConfigProblems> {
     check_text(path, &text, &check_secret)
 }
 
-/// The meaning of a text. `secret` says what is wrong with a file that holds secrets.
-fn check_text(path: &Path, text: &str, secret: &dyn Fn(&Path) -> Result<(), String>) -> Result<Config, ConfigProblems> {
+/// The meaning of a text that was read from `path`. `secret` says what is wrong with a file that holds secrets.
+pub fn check_text(path: &Path, text: &str, secret: &dyn Fn(&Path) -> Result<(), String>) -> Result<Config, ConfigProblems> {
     let (mut reading, table) = Reading::parse(path, text);
     let to = &mut reading;
     let mut root = Section::root(table);
