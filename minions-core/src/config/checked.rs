@@ -138,7 +138,11 @@ pub fn check(path: &Path) -> Result<Config, ConfigProblems> {
 }
 
 /// The meaning of a text that was read from `path`. `secret` says what is wrong with a file that holds secrets.
-pub fn check_text(path: &Path, text: &str, secret: &dyn Fn(&Path) -> Result<(), String>) -> Result<Config, ConfigProblems> {
+pub fn check_text(
+    path: &Path,
+    text: &str,
+    secret: &dyn Fn(&Path) -> Result<(), String>,
+) -> Result<Config, ConfigProblems> {
     let (mut reading, table) = Reading::parse(path, text);
     let to = &mut reading;
     let mut root = Section::root(table);
