@@ -1,17 +1,25 @@
 //! `minions image`.
 
+mod make;
+
 use std::process::ExitCode;
 
+use minions_core::config::Environment;
 use minions_core::error::Error;
 use minions_core::service::ControlPlane;
 
-use crate::cli::Image;
+use crate::cli::{Global, Image};
 use crate::client::Client;
 use crate::clock::rfc3339;
 use crate::output::{Outcome, Output};
 
-pub async fn run(client: &Client, output: &Output, verb: Image) -> Outcome {
+pub async fn run(client: &Client, output: &Output, verb: Image, global: &Global, environment: &Environment) -> Outcome {
+    let place = || make::Place::new(global, environment);
     match verb {
+        Image::Build { recipe, root_size, mirror, making } => {
+            make::build(client, output, &place()?, making, recipe, root_size, mirror).await
+        }
+        Image::Import { file, making } => make::import(client, output, &place()?, making, &file).await,
         Image::List => list(client, output).await,
         Image::Delete { image } => delete(client, output, &image).await,
     }

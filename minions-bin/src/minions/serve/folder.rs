@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use minions_core::env::Env;
 use minions_core::error::{Error, ErrorKind, Result};
+use minions_core::host::lookup::{DEFAULT_DIRS, find_in};
 use minions_core::host::preflight::{FindingStatus, socket_paths};
 use minions_core::types::HostId;
 
@@ -43,6 +44,15 @@ impl Folder {
     /// Programs that a service brings along.
     pub fn bin(&self) -> PathBuf {
         self.0.join("bin")
+    }
+
+    /// Where a program lies: in the folder, beside this one, or where programs usually do. One that is nowhere is named
+    /// anyway, for whoever needs it to miss.
+    pub fn program(&self, name: &str) -> PathBuf {
+        let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(PathBuf::from));
+        let usual = DEFAULT_DIRS.map(PathBuf::from);
+        let places: Vec<PathBuf> = std::iter::once(self.bin()).chain(beside).chain(usual).collect();
+        find_in(&places, name).unwrap_or_else(|| self.bin().join(name))
     }
 
     pub fn state(&self) -> PathBuf {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use minions_core::env::Env;
 use minions_core::error::{Error, ErrorKind, Result};
 use minions_core::guest::vsock::VsockChannel;
-use minions_core::host::lookup::{DEFAULT_DIRS, find_in};
 use minions_core::host::preflight::Finding;
 use minions_core::hypervisor::qemu::{KvmProbe, KvmVerdict, QemuConfig, QemuHypervisor, preflight, probe_kvm};
 use minions_core::network::user::{UserNetwork, UserNetworkConfig};
@@ -43,13 +42,13 @@ pub async fn open(folder: &Folder, env: &Env) -> Result<(Parts, bool)> {
 }
 
 async fn config(folder: &Folder, kernel: Option<PathBuf>) -> Result<(QemuConfig, KvmVerdict)> {
-    let qemu = program(folder, "qemu-system-x86_64");
+    let qemu = folder.program("qemu-system-x86_64");
     let remember = folder.state().join("kvm.json");
     let verdict = probe_kvm(&KvmProbe { qemu: qemu.clone(), kernel, remember }).await?;
     let config = QemuConfig {
         run_dir: folder.vms(),
         qemu,
-        vsock_helper: program(folder, "vhost-device-vsock"),
+        vsock_helper: folder.program("vhost-device-vsock"),
         accel: verdict.accel(),
         max_vcpus: u32::try_from(processors()?).unwrap_or(u32::MAX),
         max_memory: ByteSize::bytes(memory()),
@@ -61,15 +60,6 @@ async fn config(folder: &Folder, kernel: Option<PathBuf>) -> Result<(QemuConfig,
 fn first_kernel(folder: &Folder) -> Option<PathBuf> {
     let images = std::fs::read_dir(folder.dir().join("images")).ok()?;
     images.filter_map(|image| Some(image.ok()?.path().join("kernel"))).find(|kernel| kernel.is_file())
-}
-
-/// Where a program lies: in the service's folder, beside this one, or where programs usually do. One that is nowhere
-/// is named anyway, for preflight to miss.
-fn program(folder: &Folder, name: &str) -> PathBuf {
-    let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(PathBuf::from));
-    let places: Vec<PathBuf> =
-        std::iter::once(folder.bin()).chain(beside).chain(DEFAULT_DIRS.map(PathBuf::from)).collect();
-    find_in(&places, name).unwrap_or_else(|| folder.bin().join(name))
 }
 
 fn processors() -> Result<usize> {

@@ -119,7 +119,7 @@ pub(super) struct VmPath(pub(super) VmRef);
 impl<S: Send + Sync> FromRequestParts<S> for VmPath {
     type Rejection = Failure;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
-        let absent = || Failure(Error::not_found("there is no such VM"));
+        let absent = || Failure(Error::not_found("there is no such VM; see `minions list`"));
         let Path(text) = Path::<String>::from_request_parts(parts, state).await.map_err(|_| absent())?;
         text.parse().map(Self).map_err(|_| absent())
     }

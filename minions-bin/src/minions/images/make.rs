@@ -1,0 +1,117 @@
+//! `minions image build` and `minions image import`: made here, then taken in by the service on the same machine.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use minions_core::config::Environment;
+use minions_core::error::{Error, Result};
+use minions_core::image::{self, BuildConfig, ImageTools, ImportConfig, KernelFiles, Progress};
+use minions_core::service::ControlPlane;
+use minions_core::types::{ByteSize, ImageBundle, ImageDefaults, Vcpus};
+
+use crate::cli::{Global, Making, Recipe};
+use crate::client::{Client, DEFAULT_DIR};
+use crate::output::{Failure, Outcome, Output};
+use crate::serve::Folder;
+
+/// Where images are made.
+#[derive(Debug)]
+pub struct Place(Folder);
+
+impl Place {
+    pub fn new(global: &Global, environment: &Environment) -> Result<Self> {
+        let dir = global.dir.clone().or_else(|| environment.dir.clone());
+        Ok(Self(Folder::at(&dir.unwrap_or_else(|| DEFAULT_DIR.into()))?))
+    }
+
+    fn config(&self, making: Making, name: &str, defaults: ImageDefaults, root_size: ByteSize) -> Result<BuildConfig> {
+        let agent = making.agent.unwrap_or_else(|| self.0.program("minions-agent"));
+        if !agent.is_file() {
+            let message = format!("{} is not there; build it, or say where it is with --agent", agent.display());
+            return Err(Error::not_found(message).with_field("agent"));
+        }
+        let name = making.name.unwrap_or_else(|| name.to_owned());
+        let work = making.work_dir.unwrap_or_else(|| self.0.dir().join("build"));
+        // The service opens the files by these paths.
+        let work = absolute(&work)?;
+        let kernel = making.kernel.zip(making.modules).map(|(kernel, modules)| {
+            Ok::<_, Error>(KernelFiles { kernel: absolute(&kernel)?, modules: absolute(&modules)? })
+        });
+        Ok(BuildConfig {
+            work_dir: work.join(&name),
+            kernel_cache: work.join("kernel"),
+            agent,
+            kernel: kernel.transpose()?,
+            name,
+            root_size,
+            tools: ImageTools::find(),
+            mirror: None,
+            defaults,
+        })
+    }
+}
+
+pub async fn build(
+    client: &Client,
+    output: &Output,
+    place: &Place,
+    making: Making,
+    recipe: Recipe,
+    root_size: Option<ByteSize>,
+    mirror: Option<String>,
+) -> Outcome {
+    let (name, size, defaults) = match recipe {
+        Recipe::Debian => (image::DEBIAN, ByteSize::gib(1), ImageDefaults::default()),
+        Recipe::Busybox => (image::BUSYBOX, ByteSize::mib(32), small()),
+    };
+    let mut config = place.config(making, name, defaults, root_size.unwrap_or(size))?;
+    config.mirror = mirror;
+    let progress = |step: Progress| tell(output, &step);
+    let bundle = match recipe {
+        Recipe::Debian => image::build_debian(&config, &progress).await?,
+        Recipe::Busybox => image::build_busybox(&config, &progress).await?,
+    };
+    hand_over(client, output, &bundle, &config.work_dir).await
+}
+
+pub async fn import(client: &Client, output: &Output, place: &Place, making: Making, file: &Path) -> Outcome {
+    let name = file.file_stem().and_then(|name| name.to_str()).unwrap_or("imported").to_owned();
+    let build = place.config(making, &name, ImageDefaults::default(), ByteSize::default())?;
+    let config = ImportConfig { root: absolute(file)?, build };
+    let bundle = image::import(&config, &|step| tell(output, &step)).await?;
+    hand_over(client, output, &bundle, &config.build.work_dir).await
+}
+
+/// What a tiny VM is content with.
+fn small() -> ImageDefaults {
+    ImageDefaults {
+        vcpus: Some(Vcpus(1)),
+        memory: Some(ByteSize::mib(256)),
+        root: Some(ByteSize::gib(1)),
+        ..ImageDefaults::default()
+    }
+}
+
+fn tell(output: &Output, step: &Progress) {
+    output.note(&format!("[{}/{}] {}", step.number, step.of, step.step));
+}
+
+async fn hand_over(client: &Client, output: &Output, bundle: &ImageBundle, work: &Path) -> Outcome {
+    output.note("handing it to the service");
+    let image = client.plane.import_image(&client.caller, bundle).await?;
+    // The service has its own copy.
+    tokio::fs::remove_dir_all(work).await.map_err(|error| {
+        Failure::from(Error::internal(format!("cannot remove {}", work.display())).with_source(error))
+    })?;
+    if output.json {
+        output.object(&image)?;
+    } else {
+        output.note(&format!("{} ({}) is there; try: minions create web --image {0}", image.name, image.id.short()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path)
+        .map_err(|error| Error::invalid("path", format!("{} cannot be found", path.display())).with_source(error))
+}

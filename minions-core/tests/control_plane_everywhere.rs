@@ -1,0 +1,235 @@
+//! One suite over every way to reach a control plane: in process, over TCP with a token, over a UNIX socket.
+#![cfg(all(feature = "http-server", feature = "http-client", feature = "sqlite"))]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at what it did not expect")]
+
+mod edge;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use edge::{Edge, new_vm, owner};
+use minions_core::ErrorKind;
+use minions_core::api::guest::{ExecRequest, GuestCall};
+use minions_core::api::v1;
+use minions_core::guest::client::{ExecEnd, ExecItem, exec};
+use minions_core::memory::InMemoryHost;
+use minions_core::service::{Caller, ControlPlane, IdempotencyKey, VmAction, VmRef};
+use minions_core::types::{EventSeq, VmId, VmState};
+
+type Plane = Arc<dyn ControlPlane>;
+
+/// Runs a case on each way, each in a world of its own.
+macro_rules! everywhere {
+    ($($case:ident)*) => {
+        mod in_process {
+            $(#[tokio::test]
+            async fn $case() {
+                let edge = super::Edge::start().await;
+                super::$case(&edge, edge.plane.clone(), super::owner()).await;
+            })*
+        }
+        mod over_tcp {
+            $(#[tokio::test]
+            async fn $case() {
+                let edge = super::Edge::start().await;
+                super::$case(&edge, std::sync::Arc::new(edge.over_tcp(&edge.owner)), super::owner()).await;
+            })*
+        }
+        mod over_unix {
+            $(#[tokio::test]
+            async fn $case() {
+                let edge = super::Edge::start().await;
+                super::$case(&edge, std::sync::Arc::new(edge.over_unix()), super::Caller::admin("admin")).await;
+            })*
+        }
+    };
+}
+
+everywhere! {
+    a_vm_lives_and_dies
+    an_idempotency_key_counts_once
+    what_is_not_there_is_not_found
+    pages_follow_one_another
+    events_come_in_order_and_wait_for_the_next
+    a_program_runs_in_a_guest_with_stdin_and_exit_code
+    much_goes_through_a_guest_unchanged
+    a_call_that_the_service_refuses_is_an_error_with_its_reason
+    the_serial_log_and_the_host_can_be_seen
+    images_are_imported_listed_and_deleted_by_admins_only
+}
+
+fn named(name: &str) -> VmRef {
+    name.parse().unwrap()
+}
+
+async fn done(plane: &Plane, caller: &Caller, operation: v1::Operation) -> v1::Operation {
+    let ended = plane.operation(caller, operation.id, Duration::from_secs(20)).await.unwrap();
+    assert_eq!(ended.outcome, v1::OperationOutcome::Succeeded, "{ended:?}");
+    ended
+}
+
+async fn create(plane: &Plane, caller: &Caller, name: &str) -> v1::Vm {
+    let operation = plane.create(caller, &new_vm(name), None).await.unwrap();
+    done(plane, caller, operation).await;
+    plane.vm(caller, &named(name)).await.unwrap()
+}
+
+async fn act(plane: &Plane, caller: &Caller, name: &str, action: VmAction) {
+    let operation = plane.act(caller, &named(name), &action, None).await.unwrap();
+    done(plane, caller, operation).await;
+}
+
+async fn a_vm_lives_and_dies(_: &Edge, plane: Plane, me: Caller) {
+    let vm = create(&plane, &me, "web").await;
+    assert_eq!((vm.state, vm.owner.as_str()), (VmState::Running, me.owner.0.as_str()));
+    assert!(!vm.timings.is_empty());
+    act(&plane, &me, "web", VmAction::Stop(v1::StopVm::default())).await;
+    act(&plane, &me, "web", VmAction::Resize(v1::ResizeVm { cpus: Some(minions_core::types::Vcpus(3)), memory: None }))
+        .await;
+    act(&plane, &me, "web", VmAction::Rename(v1::RenameVm { name: "shop".parse().unwrap() })).await;
+    act(&plane, &me, "shop", VmAction::Start(v1::StartVm {})).await;
+    act(&plane, &me, "shop", VmAction::Restart(v1::RestartVm {})).await;
+    let again = plane.vm(&me, &VmRef::Id(vm.id)).await.unwrap();
+    assert_eq!((again.name.as_str(), again.cpus.0, again.state), ("shop", 3, VmState::Running));
+    act(&plane, &me, "shop", VmAction::Destroy(v1::DestroyVm {})).await;
+    assert_eq!(plane.vm(&me, &named("shop")).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(plane.vm(&me, &VmRef::Id(vm.id)).await.unwrap().deleted.is_some());
+}
+
+async fn an_idempotency_key_counts_once(_: &Edge, plane: Plane, me: Caller) {
+    let key: IdempotencyKey = "k-1".parse().unwrap();
+    let first = plane.create(&me, &new_vm("web"), Some(&key)).await.unwrap();
+    let again = plane.create(&me, &new_vm("web"), Some(&key)).await.unwrap();
+    assert_eq!(first.id, again.id);
+    let error = plane.create(&me, &new_vm("other"), Some(&key)).await.unwrap_err();
+    assert_eq!((error.kind(), error.reason()), (ErrorKind::InvalidArgument, Some("idempotency_key_reused")));
+    let error = plane.create(&me, &new_vm("web"), None).await.unwrap_err();
+    assert_eq!((error.kind(), error.reason()), (ErrorKind::AlreadyExists, Some("name_taken")));
+}
+
+async fn what_is_not_there_is_not_found(_: &Edge, plane: Plane, me: Caller) {
+    let nobody = VmRef::Id(VmId::from_bits(7));
+    for error in [
+        plane.vm(&me, &nobody).await.unwrap_err(),
+        plane.act(&me, &named("nobody"), &VmAction::Start(v1::StartVm {}), None).await.unwrap_err(),
+        plane.console_log(&me, &nobody, 10).await.unwrap_err(),
+        plane.open(&me, &nobody, &GuestCall::Health).await.err().unwrap(),
+        plane.operation(&me, minions_core::types::OperationId::from_bits(7), Duration::ZERO).await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{}", error.chain());
+    }
+}
+
+async fn pages_follow_one_another(_: &Edge, plane: Plane, me: Caller) {
+    for name in ["a", "b", "c"] {
+        create(&plane, &me, name).await;
+    }
+    let mut names = Vec::new();
+    let mut query = v1::ListVms { limit: Some(2), ..v1::ListVms::default() };
+    loop {
+        let page = plane.vms(&me, &query).await.unwrap();
+        assert!(page.vms.len() <= 2);
+        names.extend(page.vms.into_iter().map(|vm| vm.name.to_string()));
+        match page.next {
+            Some(next) => query.cursor = Some(next),
+            None => break,
+        }
+    }
+    assert_eq!(names, ["a", "b", "c"]);
+    for bad in [
+        v1::ListVms { limit: Some(0), ..v1::ListVms::default() },
+        v1::ListVms { limit: Some(201), ..v1::ListVms::default() },
+        v1::ListVms { cursor: Some("'; DROP TABLE vm; --&x=\u{1f642}".to_owned()), ..v1::ListVms::default() },
+    ] {
+        assert_eq!(plane.vms(&me, &bad).await.unwrap_err().kind(), ErrorKind::InvalidArgument, "{bad:?}");
+    }
+}
+
+async fn events_come_in_order_and_wait_for_the_next(_: &Edge, plane: Plane, me: Caller) {
+    create(&plane, &me, "web").await;
+    let page = plane.events(&me, EventSeq(0), 100, Duration::ZERO).await.unwrap();
+    assert!(page.events.windows(2).all(|pair| pair[0].seq < pair[1].seq) && page.events.len() >= 3);
+    let last = plane.last_event(&me).await.unwrap();
+    let (waiting, who) = (plane.clone(), me.clone());
+    let next = tokio::spawn(async move { waiting.events(&who, last, 10, Duration::from_secs(20)).await });
+    act(&plane, &me, "web", VmAction::Stop(v1::StopVm::default())).await;
+    let page = next.await.unwrap().unwrap();
+    assert!(page.events.iter().all(|event| event.seq > last) && !page.events.is_empty());
+}
+
+async fn run(plane: &Plane, me: &Caller, request: ExecRequest, stdin: Vec<Bytes>) -> (Vec<u8>, ExecEnd) {
+    let io = plane.open(me, &named("web"), &GuestCall::Exec(request)).await.unwrap();
+    let (input, mut output) = exec(io);
+    let feeding = tokio::spawn(async move {
+        for piece in stdin {
+            input.write(piece).await?;
+        }
+        input.close().await
+    });
+    let mut text = Vec::new();
+    loop {
+        match output.next().await.unwrap().expect("a session ends with its end") {
+            ExecItem::Stdout(bytes) => text.extend_from_slice(&bytes),
+            ExecItem::End(end) => {
+                let _ = feeding.await.unwrap();
+                return (text, end);
+            }
+            ExecItem::Started { .. } | ExecItem::Stderr(_) => {}
+        }
+    }
+}
+
+async fn a_program_runs_in_a_guest_with_stdin_and_exit_code(_: &Edge, plane: Plane, me: Caller) {
+    create(&plane, &me, "web").await;
+    let request = ExecRequest { stdin: true, ..ExecRequest::new(["wc", "-l"]) };
+    let (text, end) = run(&plane, &me, request, vec![Bytes::from_static(b"a\nb\n")]).await;
+    assert_eq!((String::from_utf8(text).unwrap().trim(), end.exit_code()), ("2", 0));
+    let (_, end) = run(&plane, &me, ExecRequest::new(["sh", "-c", "exit 3"]), Vec::new()).await;
+    assert_eq!(end.exit_code(), 3);
+    let (_, end) = run(&plane, &me, ExecRequest::new(["nonsense"]), Vec::new()).await;
+    assert_eq!(end.exit_code(), 127);
+}
+
+async fn much_goes_through_a_guest_unchanged(_: &Edge, plane: Plane, me: Caller) {
+    create(&plane, &me, "web").await;
+    let pieces: Vec<Bytes> = (0..64u8).map(|piece| Bytes::from(vec![piece; 100_003])).collect();
+    let want = pieces.concat();
+    let request = ExecRequest { stdin: true, ..ExecRequest::new(["cat"]) };
+    let (text, end) = run(&plane, &me, request, pieces).await;
+    assert_eq!(end.exit_code(), 0);
+    assert!(text == want, "{} bytes came back of {}", text.len(), want.len());
+}
+
+async fn a_call_that_the_service_refuses_is_an_error_with_its_reason(_: &Edge, plane: Plane, me: Caller) {
+    create(&plane, &me, "web").await;
+    let grow = GuestCall::GrowFilesystem { target: minions_core::api::guest::FsTarget::Root };
+    let error = plane.open(&me, &named("web"), &grow).await.err().unwrap();
+    assert_eq!((error.kind(), error.reason()), (ErrorKind::Denied, Some("forbidden")), "{}", error.chain());
+    act(&plane, &me, "web", VmAction::Stop(v1::StopVm::default())).await;
+    let error = plane.open(&me, &named("web"), &GuestCall::Health).await.err().unwrap();
+    assert_eq!((error.kind(), error.reason()), (ErrorKind::Denied, Some("not_running")), "{}", error.chain());
+}
+
+async fn the_serial_log_and_the_host_can_be_seen(_: &Edge, plane: Plane, me: Caller) {
+    create(&plane, &me, "web").await;
+    assert!(plane.console_log(&me, &named("web"), 64).await.unwrap().len() <= 64);
+    let host = plane.host(&me).await.unwrap();
+    assert!(host.simulated && host.vms == 1, "{host:?}");
+}
+
+async fn images_are_imported_listed_and_deleted_by_admins_only(_: &Edge, plane: Plane, me: Caller) {
+    let (demo, admin) = (InMemoryHost::demo_image(), me.role == minions_core::service::Role::Admin);
+    assert!(plane.images(&me).await.unwrap().images.iter().any(|image| image.id == demo.id));
+    let imported = plane.import_image(&me, &demo).await;
+    let deleted = plane.delete_image(&me, demo.id).await;
+    if admin {
+        assert_eq!(imported.unwrap().id, demo.id);
+        deleted.unwrap();
+        assert!(plane.images(&me).await.unwrap().images.is_empty());
+    } else {
+        for error in [imported.unwrap_err(), deleted.unwrap_err()] {
+            assert_eq!((error.kind(), error.reason()), (ErrorKind::Denied, Some("forbidden")));
+        }
+    }
+}
