@@ -74,9 +74,14 @@ impl Holders {
     }
 }
 
-/// The file that is a process's standard input.
+/// The file that is a process's standard input. Where its first thread has ended already, as happens to a process of
+/// many threads that is being killed, the others still have it.
 fn input_of(pid: u32) -> Option<FileId> {
-    FileId::at_followed(&PathBuf::from(format!("/proc/{pid}/fd/0"))).ok()
+    let of = |path: String| FileId::at_followed(&PathBuf::from(path)).ok();
+    of(format!("/proc/{pid}/fd/0")).or_else(|| {
+        let threads = files::names(&PathBuf::from(format!("/proc/{pid}/task"))).ok()?;
+        threads.iter().find_map(|thread| of(format!("/proc/{pid}/task/{thread}/fd/0")))
+    })
 }
 
 /// Opens the process first and asks afterwards: if the number had passed to another process meanwhile, the answer

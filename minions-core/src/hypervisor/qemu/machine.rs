@@ -1,6 +1,7 @@
 //! One VM's monitor: what is there, what it says.
 
 use std::io;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
@@ -14,6 +15,10 @@ use super::{QemuHypervisor, Turn};
 use crate::host::process::Process;
 use crate::hypervisor::{VmmPhase, VmmStatus};
 use crate::types::{UnixMillis, VmId};
+
+/// How often, and how long apart, a key is asked for whose holder cannot be seen: two seconds in all.
+const MOMENTS: u32 = 400;
+const MOMENT: Duration = Duration::from_millis(5);
 
 /// The handle of one VM's monitor; holds nothing.
 #[derive(Debug)]
@@ -35,16 +40,29 @@ impl Machine {
         Self { hypervisor, id, places }
     }
 
-    /// Who holds the keys.
+    /// Who holds the keys. A key in the hands of somebody who cannot be seen is that of a process which is being born or
+    /// is dying: a matter of moments, after which it is asked again.
     pub async fn pair(&self) -> Result<Pair, QemuError> {
+        let mut moments = MOMENTS;
+        loop {
+            match self.look().await {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && moments > 0 => {
+                    moments -= 1;
+                    tokio::time::sleep(MOMENT).await;
+                }
+                found => return found.map_err(QemuError::io("find the processes of a VM")),
+            }
+        }
+    }
+
+    async fn look(&self) -> io::Result<Pair> {
         let hypervisor = self.hypervisor.clone();
         let (monitor, helper) = (self.places.monitor_key(), self.places.helper_key());
         let search = move || -> io::Result<Pair> {
             let mut holders = hypervisor.0.holders.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             Ok(Pair { monitor: holders.find(&monitor)?, helper: holders.find(&helper)? })
         };
-        let found = tokio::task::spawn_blocking(search).await.map_err(io::Error::other).flatten();
-        found.map_err(QemuError::io("find the processes of a VM"))
+        tokio::task::spawn_blocking(search).await.map_err(io::Error::other)?
     }
 
     /// A conversation with the monitor, in turn.
