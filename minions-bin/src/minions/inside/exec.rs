@@ -54,7 +54,7 @@ pub async fn run(client: &Client, args: Exec, environment: &Environment) -> Outc
 
 fn request(args: &Exec, tty: bool, environment: &Environment) -> Result<ExecRequest> {
     let argv = match args.command.as_slice() {
-        [] if tty => ["/bin/sh", "-c", "exec \"${SHELL:-/bin/sh}\" -l"].map(str::to_owned).to_vec(),
+        [] if tty => ["sh", "-l"].map(str::to_owned).to_vec(),
         [] => return Err(Error::invalid("command", "say what to run: minions exec NAME -- CMD")),
         command => command.to_vec(),
     };

@@ -26,8 +26,9 @@ pub use qemu::examine;
 
 pub async fn run(global: &Global, args: &Serve, environment: &Environment) -> Outcome {
     let output = Output::new(global, environment);
-    let file = find(args.config.as_deref(), global.dir.as_deref(), environment);
-    let config = read(file.as_deref(), args)?;
+    // Looked for again at every reload: a file that was not there before counts too.
+    let read = || read(find(args.config.as_deref(), global.dir.as_deref(), environment).as_deref(), args);
+    let config = read()?;
     logging::start(&config, environment.log.as_deref()).map_err(Failure::of_config)?;
     let dir = global.dir.clone().or_else(|| environment.dir.clone()).or_else(|| config.dir.clone());
     let folder = Folder::at(&dir.unwrap_or_else(|| DEFAULT_DIR.into()))?;
@@ -51,7 +52,7 @@ pub async fn run(global: &Global, args: &Serve, environment: &Environment) -> Ou
     }
 
     let reload = || {
-        let config = read(file.as_deref(), args)?;
+        let config = read()?;
         server.set_tokens(self::tokens(config.token_file.as_deref())?);
         Ok(())
     };

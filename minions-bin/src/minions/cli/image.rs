@@ -1,0 +1,75 @@
+//! Words about images.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use minions_core::types::ByteSize;
+
+use super::size;
+
+#[derive(Debug, Subcommand)]
+pub enum Image {
+    /// List images
+    #[command(visible_alias = "ls", after_help = "Examples:\n  minions image list")]
+    List,
+    /// Make an image and give it to the service on this machine
+    #[command(after_help = "Examples:
+  minions image build busybox                tiny, for a look around
+  sudo -E minions image build debian         Debian 12 with systemd; needs mmdebstrap and root")]
+    Build {
+        /// Which
+        #[arg(value_enum)]
+        recipe: Recipe,
+        /// Size of its root filesystem
+        #[arg(long, value_name = "SIZE", value_parser = size)]
+        root_size: Option<ByteSize>,
+        /// Where Debian's packages come from
+        #[arg(long, value_name = "URL")]
+        mirror: Option<String>,
+        #[command(flatten)]
+        making: Making,
+    },
+    /// Make an image of a raw filesystem, and give it to the service on this machine
+    #[command(after_help = "Examples:\n  minions image import ./alpine.raw --name alpine")]
+    Import {
+        /// The raw filesystem; it is only read
+        file: PathBuf,
+        #[command(flatten)]
+        making: Making,
+    },
+    /// Delete an image that no VM needs
+    #[command(visible_alias = "rm", after_help = "Examples:\n  minions image delete busybox")]
+    Delete {
+        /// Its tag or id
+        image: String,
+    },
+}
+
+/// Which image to make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Recipe {
+    /// Debian 12 with systemd
+    Debian,
+    /// A static busybox and nothing else
+    Busybox,
+}
+
+/// What every new image needs.
+#[derive(Debug, Args)]
+pub struct Making {
+    /// Its tag
+    #[arg(long)]
+    pub name: Option<String>,
+    /// The guest agent, a static binary; looked for in DIR/bin and beside this program
+    #[arg(long, value_name = "FILE")]
+    pub agent: Option<PathBuf>,
+    /// A kernel; Debian's own is fetched unless given
+    #[arg(long, value_name = "FILE", requires = "modules")]
+    pub kernel: Option<PathBuf>,
+    /// The kernel's modules, a folder lib/modules/VERSION
+    #[arg(long, value_name = "FOLDER", requires = "kernel")]
+    pub modules: Option<PathBuf>,
+    /// The folder to work in; what is left in it speeds up the next time
+    #[arg(long, value_name = "FOLDER")]
+    pub work_dir: Option<PathBuf>,
+}

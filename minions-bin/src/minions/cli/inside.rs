@@ -1,0 +1,70 @@
+//! Words about what is inside a VM.
+
+use std::ffi::OsString;
+
+use clap::Args;
+
+use super::One;
+use super::ports;
+
+#[derive(Debug, Args)]
+pub struct Exec {
+    /// A terminal in the guest; the default where stdin and stdout both are one
+    #[arg(long, short)]
+    pub tty: bool,
+    /// No terminal, whatever stdin and stdout are
+    #[arg(long, short = 'T', conflicts_with = "tty")]
+    pub no_tty: bool,
+    /// Send stdin (the default)
+    #[arg(long, short, conflicts_with = "no_stdin")]
+    pub interactive: bool,
+    /// Do not send stdin: the program reads an empty one
+    #[arg(long, short = 'n')]
+    pub no_stdin: bool,
+    /// Add a variable to the program's environment
+    #[arg(long, short, value_name = "NAME=VALUE")]
+    pub env: Vec<String>,
+    /// Where it runs
+    #[arg(long, short = 'w', value_name = "DIR")]
+    pub cwd: Option<String>,
+    /// Who it runs as
+    #[arg(long, short)]
+    pub user: Option<String>,
+    #[command(flatten)]
+    pub one: One,
+    /// The program and its arguments
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Copy {
+    /// A path here, or VM:/path there
+    pub from: OsString,
+    /// A path here, or VM:/path there
+    pub to: OsString,
+    /// Accepted and ignored: folders are always copied whole
+    #[arg(short, long, hide = true)]
+    pub recursive: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Forward {
+    #[command(flatten)]
+    pub one: One,
+    /// LOCAL:REMOTE, or one port for both; local port 0 takes a free one
+    #[arg(value_name = "LOCAL:REMOTE", required = true, value_parser = ports)]
+    pub ports: Vec<(u16, u16)>,
+}
+
+#[derive(Debug, Args)]
+pub struct Logs {
+    #[command(flatten)]
+    pub one: One,
+    /// At most this many bytes from the end
+    #[arg(long, value_name = "N", default_value = "65536", value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    pub bytes: u32,
+    /// As the guest wrote it, with whatever that does to a terminal
+    #[arg(long)]
+    pub raw: bool,
+}

@@ -1,0 +1,146 @@
+//! Words about the life of a VM.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use minions_core::service::VmRef;
+use minions_core::types::{ByteSize, VmName};
+
+use super::{duration, size, vm_name, vm_ref};
+
+/// How long to wait for what was asked.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Waiting {
+    /// Return as soon as the request is accepted
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Wait until it is done (the default)
+    #[arg(long, conflicts_with = "no_wait")]
+    pub wait: bool,
+    /// Stop waiting after this long; the work goes on
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
+    pub timeout: Duration,
+    /// Print what took how long
+    #[arg(long, conflicts_with = "no_wait")]
+    pub timings: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Create {
+    /// Its name: 1 to 40 lower-case letters, digits and hyphens
+    #[arg(value_parser = vm_name)]
+    pub name: VmName,
+    /// The image's tag or id; see `minions image list`
+    #[arg(long)]
+    pub image: Option<String>,
+    /// Processors
+    #[arg(long, value_name = "N")]
+    pub cpus: Option<u32>,
+    /// Memory, such as 2GiB
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub memory: Option<ByteSize>,
+    /// Root disk, such as 20GiB
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub disk: Option<ByteSize>,
+    /// Data disk, such as 100GiB
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub data_disk: Option<ByteSize>,
+    /// No data disk
+    #[arg(long, conflicts_with = "data_disk")]
+    pub no_data_disk: bool,
+    #[command(flatten)]
+    pub waiting: Waiting,
+}
+
+#[derive(Debug, Args)]
+pub struct List {
+    /// Destroyed ones too
+    #[arg(long)]
+    pub deleted: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct One {
+    /// Its name or id
+    #[arg(value_name = "NAME", value_parser = vm_ref)]
+    pub vm: VmRef,
+}
+
+#[derive(Debug, Args)]
+pub struct Act {
+    #[command(flatten)]
+    pub one: One,
+    #[command(flatten)]
+    pub waiting: Waiting,
+}
+
+#[derive(Debug, Args)]
+pub struct Stop {
+    #[command(flatten)]
+    pub one: One,
+    /// At once, without asking the guest
+    #[arg(long, conflicts_with = "grace")]
+    pub force: bool,
+    /// How long the guest has; 30s unless told otherwise
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub grace: Option<Duration>,
+    #[command(flatten)]
+    pub waiting: Waiting,
+}
+
+#[derive(Debug, Args)]
+pub struct Destroy {
+    #[command(flatten)]
+    pub one: One,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+    #[command(flatten)]
+    pub waiting: Waiting,
+}
+
+#[derive(Debug, Args)]
+pub struct Rename {
+    #[command(flatten)]
+    pub one: One,
+    /// Its new name
+    #[arg(value_parser = vm_name)]
+    pub new: VmName,
+    #[command(flatten)]
+    pub waiting: Waiting,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "size", required = true, multiple = true, args = ["cpus", "memory"])]
+pub struct Resize {
+    #[command(flatten)]
+    pub one: One,
+    /// Processors
+    #[arg(long, value_name = "N")]
+    pub cpus: Option<u32>,
+    /// Memory, such as 2GiB
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub memory: Option<ByteSize>,
+    #[command(flatten)]
+    pub waiting: Waiting,
+}
+
+/// What to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WaitFor {
+    Running,
+    Stopped,
+    Gone,
+}
+
+#[derive(Debug, Args)]
+pub struct Wait {
+    #[command(flatten)]
+    pub one: One,
+    /// The state
+    #[arg(long = "for", value_enum, default_value = "running", value_name = "STATE")]
+    pub state: WaitFor,
+    /// Stop waiting after this long
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
+    pub timeout: Duration,
+}

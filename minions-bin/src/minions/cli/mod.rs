@@ -1,0 +1,247 @@
+//! What may be typed.
+
+mod image;
+mod inside;
+mod life;
+mod service;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use minions_core::http::parse_duration;
+use minions_core::service::VmRef;
+use minions_core::types::{ByteSize, VmName};
+
+pub use image::{Image, Making, Recipe};
+pub use inside::{Copy, Exec, Forward, Logs};
+pub use life::{Act, Create, Destroy, List, One, Rename, Resize, Stop, Wait, WaitFor, Waiting};
+pub use service::{Config, Events, Host, Serve, Token};
+
+/// Instant VMs on hosts you own.
+#[derive(Debug, Parser)]
+#[command(name = "minions", version, arg_required_else_help = true, infer_long_args = false, max_term_width = 100)]
+#[command(after_help = "Examples:
+  minions serve --dir /srv/minions          start a service that keeps everything in one folder
+  export MINIONS_DIR=/srv/minions           say where it is, once
+  minions create web                        make a VM and wait until it answers
+  minions exec web -- uname -a              run something in it
+  minions destroy web                       and away with it
+
+Exit codes: 0 done · 1 our bug · 2 bad usage · 3 who are you? · 4 not there · 5 conflict · 6 not allowed · 7 no capacity
+· 8 unavailable or too late · 78 bad configuration · exec: the guest's own, 255 when exec itself fails")]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// Print JSON: one object, or one a line for streams; errors too, on stderr
+    #[arg(long, global = true, help_heading = "Everywhere")]
+    pub json: bool,
+    /// Print nothing but data and errors
+    #[arg(long, short, global = true, help_heading = "Everywhere")]
+    pub quiet: bool,
+    /// The service: unix:///path/to/minions.sock or http://127.0.0.1:PORT [env: MINIONS_SERVER]
+    #[arg(long, global = true, value_name = "URL", help_heading = "Everywhere")]
+    pub server: Option<String>,
+    /// The service's folder, with minions.sock in it [env: MINIONS_DIR]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Everywhere")]
+    pub dir: Option<PathBuf>,
+    /// The file with your token, for servers on TCP [env: MINIONS_TOKEN_FILE]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Everywhere")]
+    pub token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Create a VM, start it, and wait until it answers
+    #[command(after_help = "Examples:
+  minions create web
+  minions create db --image debian --cpus 4 --memory 4GiB --data-disk 100GiB
+  minions create tmp --no-data-disk --no-wait --json")]
+    Create(Create),
+    /// List VMs
+    #[command(
+        visible_alias = "ls",
+        after_help = "Examples:\n  minions list\n  minions list --json | jq -r '.vms[].name'"
+    )]
+    List(List),
+    /// Show everything about a VM
+    #[command(after_help = "Examples:\n  minions inspect web\n  minions inspect web --json | jq .state")]
+    Inspect(One),
+    /// Start a stopped VM
+    #[command(after_help = "Examples:\n  minions start web")]
+    Start(Act),
+    /// Stop a VM; its disks are kept
+    #[command(after_help = "Examples:\n  minions stop web\n  minions stop web --grace 5s\n  minions stop web --force")]
+    Stop(Stop),
+    /// Stop a VM and start it again
+    #[command(after_help = "Examples:\n  minions restart web")]
+    Restart(Act),
+    /// Destroy a VM and its disks
+    #[command(visible_aliases = ["delete", "rm"], after_help = "Examples:\n  minions destroy web\n  minions rm web --yes")]
+    Destroy(Destroy),
+    /// Give a VM another name
+    #[command(after_help = "Examples:\n  minions rename web shop")]
+    Rename(Rename),
+    /// Give a VM another size, from its next start on
+    #[command(after_help = "Examples:\n  minions resize web --cpus 4 --memory 8GiB && minions restart web")]
+    Resize(Resize),
+    /// Wait until a VM is in a state
+    #[command(
+        after_help = "Examples:\n  minions create web --no-wait && minions wait web\n  minions wait web --for stopped --timeout 1m"
+    )]
+    Wait(Wait),
+
+    /// Run a program in a VM; its exit code is yours
+    #[command(after_help = "Examples:
+  minions exec web -- uname -a
+  minions exec web                          a shell, on a terminal
+  minions exec web -- sh -c 'echo $HOME; exit 3'
+  tar c . | minions exec web -- tar x -C /srv
+
+Several words are a program and its arguments, not a line for a shell. A failure of exec itself exits 255.")]
+    Exec(Exec),
+    /// Copy files and folders into a VM, or out of it
+    #[command(after_help = "Examples:
+  minions cp notes.txt web:/root/
+  minions cp ./site web:/srv/site
+  minions cp web:/var/log ./logs")]
+    Cp(Copy),
+    /// Reach a port inside a VM from this machine
+    #[command(after_help = "Examples:\n  minions port-forward web 8080:80\n  minions port-forward web 5432")]
+    PortForward(Forward),
+    /// Show the end of a VM's serial log
+    #[command(after_help = "Examples:\n  minions logs web\n  minions logs web --bytes 1000000 --raw > boot.log")]
+    Logs(Logs),
+
+    /// Images: what VMs are made from
+    #[command(subcommand)]
+    Image(Image),
+    /// The machine that VMs run on
+    #[command(subcommand)]
+    Host(Host),
+    /// Tokens: who may come in over TCP
+    #[command(subcommand)]
+    Token(Token),
+
+    /// Run the service
+    #[command(after_help = "Examples:
+  minions serve --dir /srv/minions
+  minions serve --dir /tmp/demo --backend memory      simulated VMs, for a look around
+  minions serve --config /etc/minions/minions.toml")]
+    Serve(Serve),
+    /// Look at this machine: can it run VMs, and what is missing?
+    #[command(
+        after_help = "Examples:\n  minions doctor --dir /srv/minions\n  minions doctor --json | jq -r 'select(.status!=\"ok\").fix'"
+    )]
+    Doctor,
+    /// Show what happens
+    #[command(after_help = "Examples:\n  minions events\n  minions events -f --json")]
+    Events(Events),
+    /// The configuration file
+    #[command(subcommand)]
+    Config(Config),
+    /// Print the versions of this program and of the service
+    #[command(after_help = "Examples:\n  minions version --json")]
+    Version,
+    /// Print a completion script for a shell
+    #[command(after_help = "Examples:\n  minions completion bash > /etc/bash_completion.d/minions")]
+    Completion {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the API's OpenAPI document
+    #[command(after_help = "Examples:\n  minions schema > openapi.json")]
+    Schema,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|error| error.to_string())
+}
+
+fn size(text: &str) -> Result<ByteSize, String> {
+    text.parse().map_err(|error: minions_core::Error| error.to_string())
+}
+
+fn vm_name(text: &str) -> Result<VmName, String> {
+    text.parse().map_err(|error: minions_core::Error| error.to_string())
+}
+
+fn vm_ref(text: &str) -> Result<VmRef, String> {
+    text.parse().map_err(|error: minions_core::Error| error.to_string())
+}
+
+fn ports(text: &str) -> Result<(u16, u16), String> {
+    let (local, remote) = text.split_once(':').unwrap_or((text, text));
+    let port = |text: &str| text.parse::<u16>().map_err(|_| format!("{text:?} is no port"));
+    match (port(local)?, port(remote)?) {
+        (_, 0) => Err("the guest's port is 1 to 65535".to_owned()),
+        pair => Ok(pair),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_words_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_shows_examples() {
+        fn walk(command: &clap::Command, path: &str) {
+            for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
+                let path = format!("{path} {}", verb.get_name());
+                if verb.has_subcommands() {
+                    walk(verb, &path);
+                } else {
+                    let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+                    assert!(help.contains("Examples:"), "{path}");
+                }
+            }
+        }
+        walk(&Cli::command(), "minions");
+    }
+
+    #[test]
+    fn bad_12_flags_that_fight_and_values_that_cannot_be_are_refused() {
+        for line in [
+            "create",
+            "create Web",
+            "create --",
+            "create web --memory lots",
+            "create web --no-wait --wait",
+            "create web --data-disk 1GiB --no-data-disk",
+            "create web --cpus -1",
+            "resize web",
+            "stop web --force --grace 1s",
+            "exec web uname",
+            "exec web -t -T -- sh",
+            "port-forward web 80:0",
+            "port-forward web 70000",
+            "logs web --bytes 0",
+            "wait web --for ever",
+            "create web --timeout soon",
+            "nonsense",
+        ] {
+            let parsed = Cli::try_parse_from(["minions"].into_iter().chain(line.split(' ')));
+            assert_eq!(parsed.expect_err(line).exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn words_after_two_hyphens_are_the_guests() {
+        let cli = Cli::try_parse_from(["minions", "exec", "web", "--", "ls", "--json", "--", "-t"]).unwrap();
+        let Verb::Exec(exec) = cli.verb else { panic!("not exec") };
+        assert_eq!(exec.command, ["ls", "--json", "--", "-t"]);
+        assert!(!cli.global.json && !exec.tty);
+    }
+}

@@ -1,0 +1,69 @@
+//! Words about the service itself.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Subcommand)]
+pub enum Host {
+    /// Show what the service runs on, and how full it is
+    #[command(after_help = "Examples:\n  minions host status")]
+    Status,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// Make a token: prints it once, and adds its hash to a token file
+    #[command(after_help = "Examples:
+  minions token create alice --file /etc/minions/tokens > alice.token
+  kill -HUP $(cat /srv/minions/minions.pid)      makes the service read the file again")]
+    Create {
+        /// Whose it is
+        owner: String,
+        /// Sees and changes everything
+        #[arg(long)]
+        admin: bool,
+        /// The token file that the service's configuration names
+        #[arg(long)]
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// What runs the VMs: auto, memory or qemu; auto takes the best that works, and never memory
+    #[arg(long)]
+    pub backend: Option<minions_core::config::Backend>,
+    /// The configuration file [env: MINIONS_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Also listen on this TCP address, for clients with a token; needs api.token_file in the configuration
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<std::net::SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+pub struct Events {
+    /// Go on as they happen
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Begin after this place
+    #[arg(long, value_name = "SEQ")]
+    pub after: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Say everything that is wrong with a configuration file
+    #[command(after_help = "Examples:\n  minions config check /etc/minions/minions.toml")]
+    Check {
+        /// Which; /etc/minions/minions.toml unless told otherwise
+        file: Option<PathBuf>,
+    },
+    /// Show what a configuration file means, with all defaults
+    #[command(after_help = "Examples:\n  minions config show")]
+    Show {
+        /// Which; /etc/minions/minions.toml unless told otherwise
+        file: Option<PathBuf>,
+    },
+}

@@ -1,0 +1,479 @@
+//! The command line as people and scripts use it: the real program against the real daemon.
+//!
+//! Runs on the in-memory host. The same suite runs on real VMs with `MINIONS_TEST_BACKEND=qemu`, which needs
+//! `MINIONS_TEST_BIN` (a folder with the static `minions-agent`, and `vhost-device-vsock` where it is not installed) and
+//! takes minutes. `MINIONS_TEST_KERNEL` is a folder with an unpacked kernel package; one is fetched without it.
+#![cfg(feature = "minions")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at what it did not expect")]
+#![allow(clippy::disallowed_methods, reason = "a test of a program starts it")]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+const MINIONS: &str = env!("CARGO_BIN_EXE_minions");
+
+/// A daemon in a folder of its own. Ends with the test.
+struct Service {
+    child: Child,
+    dir: tempfile::TempDir,
+}
+
+fn on_qemu() -> bool {
+    std::env::var("MINIONS_TEST_BACKEND").is_ok_and(|backend| backend == "qemu")
+}
+
+fn folder() -> tempfile::TempDir {
+    // Short, since sockets lie in it.
+    tempfile::Builder::new().prefix("mn").tempdir_in("/tmp").unwrap()
+}
+
+fn serve(dir: &Path, more: &[&str]) -> Child {
+    let backend = if on_qemu() { "qemu" } else { "memory" };
+    let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("log")).unwrap();
+    let mut command = Command::new(MINIONS);
+    command.args(["serve", "--backend", backend, "--dir"]).arg(dir).args(more);
+    command.env_remove("MINIONS_DIR").stdout(Stdio::piped()).stderr(log).spawn().unwrap()
+}
+
+/// Waits for the line that says that it is ready.
+fn ready(child: &mut Child) -> String {
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    line
+}
+
+impl Service {
+    fn start() -> Self {
+        let dir = folder();
+        if on_qemu() {
+            let bin = std::env::var("MINIONS_TEST_BIN").expect("MINIONS_TEST_BIN names a folder with minions-agent");
+            std::os::unix::fs::symlink(bin, dir.path().join("bin")).unwrap();
+        }
+        let mut child = serve(dir.path(), &[]);
+        let line = ready(&mut child);
+        assert!(line.starts_with("ready: unix://"), "{line}{}", fs::read_to_string(dir.path().join("log")).unwrap());
+        let service = Self { child, dir };
+        if on_qemu() {
+            service.build_image();
+        }
+        service
+    }
+
+    fn build_image(&self) {
+        let mut words: Vec<String> = ["image", "build", "busybox"].map(str::to_owned).to_vec();
+        if let Ok(package) = std::env::var("MINIONS_TEST_KERNEL") {
+            let file = fs::read_dir(format!("{package}/boot")).unwrap().map(|entry| entry.unwrap().file_name());
+            let kernel =
+                file.map(|name| name.into_string().unwrap()).find(|name| name.starts_with("vmlinuz-")).unwrap();
+            let version = kernel.trim_start_matches("vmlinuz-");
+            words.extend(["--kernel".to_owned(), format!("{package}/boot/{kernel}")]);
+            words.extend(["--modules".to_owned(), format!("{package}/lib/modules/{version}")]);
+        }
+        self.ok(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(MINIONS);
+        command.args(args).env("MINIONS_DIR", self.dir.path()).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// Must end well; returns what it printed.
+    fn ok(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn json(&self, args: &[&str]) -> Value {
+        serde_json::from_str(&self.ok(args)).unwrap()
+    }
+
+    fn code(&self, args: &[&str]) -> i32 {
+        self.run(args).status.code().unwrap()
+    }
+
+    fn with_stdin(&self, args: &[&str], stdin: Vec<u8>) -> Output {
+        let mut child =
+            self.command(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut to = child.stdin.take().unwrap();
+        let feeding = std::thread::spawn(move || to.write_all(&stdin));
+        let output = child.wait_with_output().unwrap();
+        let _ = feeding.join().unwrap();
+        output
+    }
+
+    fn signal(&self, signal: &str) {
+        signal_to(&self.child, signal);
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if on_qemu() {
+            for vm in self.json(&["list", "--json"])["vms"].as_array().unwrap() {
+                self.run(&["destroy", "--yes", vm["name"].as_str().unwrap()]);
+            }
+        }
+        self.signal("TERM");
+        let _ = self.child.wait();
+    }
+}
+
+fn signal_to(child: &Child, signal: &str) {
+    let sent = Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+#[test]
+fn a_vm_is_created_entered_stopped_started_renamed_resized_and_destroyed() {
+    let service = Service::start();
+    service.ok(&["create", "web"]);
+    let kernel = service.ok(&["exec", "web", "--", "uname", "-r"]);
+    let own = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    assert!(!kernel.trim().is_empty() && kernel.trim() != own.trim());
+    service.ok(&["exec", "web", "--", "sh", "-c", "echo kept > /root/note"]);
+
+    service.ok(&["stop", "web"]);
+    assert_eq!(service.json(&["inspect", "web", "--json"])["state"], "stopped");
+    service.ok(&["resize", "web", "--memory", "192MiB"]);
+    service.ok(&["start", "web"]);
+    assert_eq!(service.ok(&["exec", "web", "--", "cat", "/root/note"]).trim(), "kept");
+    service.ok(&["restart", "web"]);
+    service.ok(&["rename", "web", "shop"]);
+    let vm = service.json(&["inspect", "shop", "--json"]);
+    assert_eq!((vm["memory"].as_u64(), vm["state"].as_str()), (Some(192 << 20), Some("running")));
+    let list = service.json(&["list", "--json"]);
+    assert_eq!(list["vms"].as_array().unwrap().len(), 1);
+    assert_eq!(service.ok(&["list", "--quiet"]), "shop\n");
+
+    // Without a terminal nobody is asked.
+    service.ok(&["destroy", "shop"]);
+    assert_eq!(service.json(&["list", "--json"])["vms"], Value::Array(Vec::new()));
+    assert_eq!(service.json(&["list", "--deleted", "--json"])["vms"][0]["id"], vm["id"]);
+    let log = service.ok(&["events", "--json"]);
+    let kinds: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(kinds.first().unwrap()["kind"], "accepted");
+    assert!(kinds.iter().any(|event| event["kind"] == "deleted"));
+}
+
+#[test]
+fn create_tells_its_timings_and_what_to_type_next() {
+    let service = Service::start();
+    let output = service.run(&["create", "web", "--timings"]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("guest_ready"), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("minions exec web"), "{output:?}");
+    let made = service.json(&["create", "api2", "--json"]);
+    assert_eq!((&made["operation"]["state"], &made["vm"]["state"]), (&"succeeded".into(), &"running".into()));
+    assert!(!made["operation"]["timings"].as_array().unwrap().is_empty());
+    let id = service.ok(&["create", "later", "--no-wait"]);
+    assert!(id.starts_with("op_"));
+    service.ok(&["wait", "later"]);
+    assert_eq!(service.json(&["inspect", "later", "--json"])["state"], "running");
+}
+
+#[test]
+fn exec_passes_stdin_output_and_exit_codes_through() {
+    let service = Service::start();
+    service.ok(&["create", "web"]);
+    let output = service.with_stdin(&["exec", "web", "--", "wc", "-l"], b"a\nb\n".to_vec());
+    assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), "2");
+    for (line, code) in [("exit 0", 0), ("exit 3", 3), ("exit 255", 255)] {
+        assert_eq!(service.code(&["exec", "web", "--", "sh", "-c", line]), code, "{line}");
+    }
+    assert_eq!(service.code(&["exec", "web", "--", "nonsense"]), 127);
+    // Failures of exec itself.
+    assert_eq!(service.code(&["exec", "nobody", "--", "true"]), 255);
+    assert_eq!(service.code(&["exec", "web"]), 255);
+    let output = service.run(&["exec", "--json", "nobody", "--", "true"]);
+    let error: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!((&error["error"]["kind"], &error["error"]["exit_code"]), (&"not_found".into(), &255.into()));
+    service.ok(&["stop", "web"]);
+    assert_eq!(service.code(&["exec", "web", "--", "true"]), 255);
+}
+
+#[test]
+fn much_goes_through_exec_unchanged() {
+    let service = Service::start();
+    service.ok(&["create", "web"]);
+    let bytes: Vec<u8> = (0..8u32 << 20).map(|byte| (byte.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let output = service.with_stdin(&["exec", "web", "--", "cat"], bytes.clone());
+    assert!(output.status.success() && output.stdout == bytes, "{} of {}", output.stdout.len(), bytes.len());
+}
+
+#[test]
+fn a_signal_reaches_the_program_in_the_guest() {
+    let service = Service::start();
+    service.ok(&["create", "web"]);
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let mut child = service
+            .command(&["exec", "web", "--", "sh", "-c", "echo up; sleep 1000"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = [0; 3];
+        child.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
+        signal_to(&child, signal);
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{signal}");
+    }
+}
+
+#[test]
+fn files_and_folders_are_copied_both_ways() {
+    let service = Service::start();
+    service.ok(&["create", "web"]);
+    let from = PathBuf::from(service.path("site"));
+    fs::create_dir_all(from.join("sub")).unwrap();
+    for number in 0..200 {
+        fs::write(from.join(format!("sub/{number}")), format!("file {number}")).unwrap();
+    }
+    fs::write(from.join("large"), vec![7; 3 << 20]).unwrap();
+    let from = from.display().to_string();
+
+    service.ok(&["cp", &from, "web:/root/site"]);
+    assert_eq!(service.ok(&["exec", "web", "--", "cat", "/root/site/sub/42"]), "file 42");
+    // Into a folder that is there it goes under its own name.
+    service.ok(&["cp", &from, "web:/root/site"]);
+    assert_eq!(service.ok(&["exec", "web", "--", "cat", "/root/site/site/sub/7"]), "file 7");
+    service.ok(&["cp", &format!("{from}/sub/1"), "web:/root/"]);
+    assert_eq!(service.ok(&["exec", "web", "--", "cat", "/root/1"]), "file 1");
+
+    let back = service.path("back");
+    service.ok(&["cp", "web:/root/site", &back]);
+    assert_eq!(fs::read_to_string(format!("{back}/sub/199")).unwrap(), "file 199");
+    assert_eq!(fs::read(format!("{back}/large")).unwrap(), vec![7; 3 << 20]);
+    service.ok(&["cp", "web:/root/site/sub/3", &back]);
+    assert_eq!(fs::read_to_string(format!("{back}/3")).unwrap(), "file 3");
+
+    for (args, code) in [
+        (["cp", "web:/nowhere", "."], 4),
+        (["cp", "/nowhere/at/all", "web:/root/"], 4),
+        (["cp", "a", "b"], 2),
+        (["cp", "web:/a", "web:/b"], 2),
+        (["cp", "web:notes", "."], 2),
+        (["cp", "nobody:/etc/hostname", "."], 4),
+    ] {
+        assert_eq!(service.code(&args), code, "{args:?}");
+    }
+    let left: Vec<_> = fs::read_dir(service.dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().starts_with(".minions-cp")), "{left:?}");
+}
+
+#[test]
+fn a_port_in_the_guest_is_reached_from_here() {
+    let service = Service::start();
+    service.ok(&["create", "web"]);
+    if on_qemu() {
+        service.ok(&[
+            "exec",
+            "web",
+            "--",
+            "sh",
+            "-c",
+            "mkdir -p /srv && echo hello web > /srv/index.html && httpd -p 127.0.0.1:80 -h /srv",
+        ]);
+    }
+    let mut child = service.command(&["port-forward", "web", "0:80", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let said: Value = serde_json::from_str(&ready(&mut child)).unwrap();
+    for _ in 0..3 {
+        let mut stream = std::net::TcpStream::connect(said["local"].as_str().unwrap()).unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.") && answer.contains("web"), "{answer}");
+    }
+    signal_to(&child, "INT");
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn bad_12_every_failure_has_its_exit_code_and_its_kind() {
+    let service = Service::start();
+    service.ok(&["create", "web"]);
+    for (args, code, kind) in [
+        (&["inspect", "nobody"][..], 4, "not_found"),
+        (&["create", "web"], 5, "already_exists"),
+        (&["create", "big", "--memory", "1024TiB"], 7, "exhausted"),
+        (&["create", "odd", "--image", "nonsense"], 2, "invalid_argument"),
+        (&["image", "delete", "nonsense"], 4, "not_found"),
+        (&["wait", "web", "--for", "stopped", "--timeout", "10ms"], 8, "deadline_exceeded"),
+        (&["create"], 2, "invalid_argument"),
+        (&["create", "WWW"], 2, "invalid_argument"),
+        (&["--server", "unix:///nonexistent.sock", "--dir", "/", "list"], 2, "invalid_argument"),
+        (&["--server", "https://example.com", "list"], 2, "unsupported"),
+        (&["config", "check", "/nonexistent.toml"], 78, "invalid_argument"),
+    ] {
+        let output = service.run(&[args, &["--json"]].concat());
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {output:?}");
+        let error: Value = serde_json::from_slice(&output.stderr).unwrap_or_else(|_| panic!("{args:?}: {output:?}"));
+        assert_eq!(error["error"]["kind"], kind, "{args:?}");
+        assert_eq!(error["error"]["exit_code"], code, "{args:?}");
+        // For people it is one line that ends where it should.
+        let output = service.run(args);
+        assert_eq!(output.status.code(), Some(code), "{args:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).starts_with("error: "), "{output:?}");
+        assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"), "{output:?}");
+    }
+    let output = service.command(&["--server", "unix:///nonexistent.sock", "list"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(8));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("minions serve"), "{output:?}");
+}
+
+#[test]
+fn bad_12_words_that_are_no_text_and_closed_pipes_do_not_upset_it() {
+    use std::os::unix::ffi::OsStrExt;
+    let service = Service::start();
+    let output = service.command(&["inspect"]).arg(std::ffi::OsStr::from_bytes(b"w\xff")).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    for args in [&["schema"][..], &["list", "--json"], &["completion", "bash"], &["events"]] {
+        let mut child = service.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0), "{args:?}: {output:?}");
+    }
+}
+
+#[test]
+fn bad_12_help_is_there_for_every_verb() {
+    for verb in [
+        "create",
+        "list",
+        "inspect",
+        "start",
+        "stop",
+        "restart",
+        "destroy",
+        "rename",
+        "resize",
+        "wait",
+        "exec",
+        "cp",
+        "port-forward",
+        "logs",
+        "image",
+        "host",
+        "token",
+        "serve",
+        "doctor",
+        "events",
+        "config",
+        "version",
+        "completion",
+        "schema",
+    ] {
+        let output = Command::new(MINIONS).args([verb, "-h"]).output().unwrap();
+        assert!(output.status.success() && output.stdout.len() > 100 && output.stderr.is_empty(), "{verb}");
+    }
+}
+
+#[test]
+fn bad_29_a_daemon_that_ends_leaves_nothing_in_the_way_of_the_next() {
+    let mut service = Service::start();
+    let mut second = serve(service.dir.path(), &[]);
+    assert_eq!(second.wait().unwrap().code(), Some(5), "one service a folder");
+    service.signal("TERM");
+    assert!(service.child.wait().unwrap().success());
+    assert!(!service.dir.path().join("minions.sock").exists());
+    service.child = serve(service.dir.path(), &[]);
+    assert!(ready(&mut service.child).starts_with("ready:"));
+    service.ok(&["list"]);
+}
+
+#[test]
+fn bad_29_a_bad_configuration_does_not_start_and_does_not_replace_a_good_one() {
+    let dir = folder();
+    let config = dir.path().join("minions.toml");
+    fs::write(&config, "[daemon]\nbackend = \"kvm\"\ncolour = 1\n").unwrap();
+    let output = Command::new(MINIONS).args(["serve", "--dir"]).arg(dir.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    assert!(
+        said.contains("minions.toml:2: daemon.backend") && said.contains("minions.toml:3: daemon.colour"),
+        "{said}"
+    );
+
+    let service = Service::start();
+    fs::write(service.dir.path().join("minions.toml"), "[nonsense]\n").unwrap();
+    service.signal("HUP");
+    service.ok(&["list"]);
+    // The word about it may come a moment after the signal; the log is read until it is there.
+    let told = (0..200).any(|_| {
+        let told = service.log().contains("the old one stays");
+        if !told {
+            std::thread::yield_now();
+            service.ok(&["version"]);
+        }
+        told
+    });
+    assert!(told, "{}", service.log());
+}
+
+#[test]
+fn a_simulated_host_that_was_restarted_says_that_its_vms_are_lost() {
+    if on_qemu() {
+        return;
+    }
+    let mut service = Service::start();
+    service.ok(&["create", "web"]);
+    service.signal("TERM");
+    service.child.wait().unwrap();
+    service.child = serve(service.dir.path(), &[]);
+    ready(&mut service.child);
+    let vm = service.json(&["inspect", "web", "--json"]);
+    assert_eq!((&vm["state"], &vm["reason"]["code"]), (&"failed".into(), &"host_lost".into()));
+    assert!(service.log().contains("begins empty"));
+    service.ok(&["destroy", "web"]);
+    service.ok(&["create", "web"]);
+}
+
+#[test]
+fn a_token_lets_its_owner_in_over_tcp_and_shows_them_only_their_own() {
+    let dir = folder();
+    let (file, key) = (dir.path().join("tokens"), dir.path().join("key"));
+    let made = Command::new(MINIONS).args(["token", "create", "ada", "--file"]).arg(&file).output().unwrap();
+    assert!(made.status.success());
+    fs::write(&key, &made.stdout).unwrap();
+    fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let config = format!("[api]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"{}\"\n", file.display());
+    fs::write(dir.path().join("minions.toml"), config).unwrap();
+    let mut child = serve(dir.path(), &[]);
+    let line = ready(&mut child);
+    let url = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap().to_owned();
+    let service = Service { child, dir };
+    service.ok(&["create", "operators", "--no-wait"]);
+    let remote = |args: &[&str]| {
+        let mut command = Command::new(MINIONS);
+        command.args(["--server", &url, "--token-file"]).arg(&key).args(args);
+        command.output().unwrap()
+    };
+    let list = remote(&["list", "--json"]);
+    assert_eq!(String::from_utf8(list.stdout).unwrap(), "{\"vms\":[]}\n", "{:?}", String::from_utf8(list.stderr));
+    assert_eq!(remote(&["inspect", "operators"]).status.code(), Some(4));
+    assert_eq!(Command::new(MINIONS).args(["--server", &url, "list"]).output().unwrap().status.code(), Some(3));
+    assert!(!service.log().contains(String::from_utf8(made.stdout).unwrap().trim()));
+}
+
+#[test]
+fn bad_28_a_folder_too_long_for_sockets_is_refused_at_once() {
+    let long = format!("/tmp/{}", "x".repeat(80));
+    let output = Command::new(MINIONS).args(["serve", "--backend", "memory", "--dir", &long]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("shorter folder"));
+    assert!(!Path::new(&long).exists());
+}
