@@ -1,0 +1,47 @@
+//! Row 26: what a host costs on which nothing happens.
+
+use std::time::Duration;
+
+use crate::Result;
+use crate::create_rate::create_many;
+use crate::daemon;
+use crate::host::{Kind, client};
+use crate::measure::Process;
+use crate::report::{Figure, Goal};
+use crate::suite::{Run, folder};
+
+pub async fn run(run: &Run) -> Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    for (kind, vms) in [(Kind::Memory, run.pick(200, 1_000)), (Kind::Stub, run.pick(30, 300))] {
+        let what = format!("daemon's wakeups with {vms} running VMs ({})", kind.name());
+        if kind == Kind::Stub && crate::host::stub().is_none() {
+            figures.push(Figure::not_run("26", what, "no stub-vmm beside this program"));
+            continue;
+        }
+        let folder = folder()?;
+        let _processes = crate::recovery::Leftovers(folder.path().to_owned());
+        let mut daemon = daemon::start(kind, folder.path())?;
+        daemon.says("idle").await?;
+        let process = Process::of(daemon.pid()?);
+        let empty = process.resident()?;
+        create_many(&client(folder.path()), vms, 16).await?;
+        let running = process.resident()?;
+        // Threads that are there for work go away after 10 s without any.
+        tokio::time::sleep(Duration::from_secs(15)).await;
+        let window = Duration::from_secs(run.pick(10, 30));
+        let (wakeups, cpu) = (process.wakeups()?, process.cpu()?);
+        tokio::time::sleep(window).await;
+        let seconds = window.as_secs_f64();
+        let (wakeups, cpu) = ((process.wakeups()? - wakeups) / seconds, (process.cpu()? - cpu) / 1e4 / seconds);
+        let note = format!("voluntary context switches of all its threads over {seconds} s; {cpu:.2} % CPU");
+        figures.push(Figure::new("26", what, wakeups, "/s", Goal::AtMost(1.0)).note(note));
+        if kind == Kind::Stub {
+            let each = (running - empty) / vms as f64 / 1024.0;
+            let what = "daemon's memory for a running VM, beyond its monitor";
+            let note = format!("RSS with {vms} VMs minus RSS with none, right after their creates");
+            figures.push(Figure::new("24", what, each, "KiB/VM", Goal::AtMost(64.0)).note(note));
+        }
+        daemon.kill().await?;
+    }
+    Ok(figures)
+}
