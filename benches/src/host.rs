@@ -35,7 +35,7 @@ pub const WIDE: LeasePool = LeasePool {
 
 /// What the network of the stub's host lends.
 pub const USER: LeasePool = LeasePool {
-    ip_first: Ipv4Addr::new(10, 213, 0, 20),
+    ip_first: Ipv4Addr::new(10, 213, 0, 16),
     ip_last: Ipv4Addr::new(10, 213, 255, 254),
     uid_first: 200_000,
     uid_count: 65_536,
