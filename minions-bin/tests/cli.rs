@@ -28,7 +28,12 @@ fn on_qemu() -> bool {
 
 fn folder() -> tempfile::TempDir {
     // Short, since sockets lie in it.
-    tempfile::Builder::new().prefix("mn").tempdir_in("/tmp").unwrap()
+    let dir = tempfile::Builder::new().prefix("mn").tempdir_in("/tmp").unwrap();
+    if on_qemu() {
+        let bin = std::env::var("MINIONS_TEST_BIN").expect("MINIONS_TEST_BIN names a folder with minions-agent");
+        std::os::unix::fs::symlink(bin, dir.path().join("bin")).unwrap();
+    }
+    dir
 }
 
 fn serve(dir: &Path, more: &[&str]) -> Child {
@@ -49,10 +54,6 @@ fn ready(child: &mut Child) -> String {
 impl Service {
     fn start() -> Self {
         let dir = folder();
-        if on_qemu() {
-            let bin = std::env::var("MINIONS_TEST_BIN").expect("MINIONS_TEST_BIN names a folder with minions-agent");
-            std::os::unix::fs::symlink(bin, dir.path().join("bin")).unwrap();
-        }
         let mut child = serve(dir.path(), &[]);
         let line = ready(&mut child);
         assert!(line.starts_with("ready: unix://"), "{line}{}", fs::read_to_string(dir.path().join("log")).unwrap());
@@ -127,11 +128,13 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         if on_qemu() {
-            for vm in self.json(&["list", "--json"])["vms"].as_array().unwrap() {
-                self.run(&["destroy", "--yes", vm["name"].as_str().unwrap()]);
+            // A daemon that a test has ended cannot be asked any more; its test has failed already.
+            let list: Value = serde_json::from_slice(&self.run(&["list", "--json"]).stdout).unwrap_or_default();
+            for vm in list["vms"].as_array().into_iter().flatten() {
+                self.run(&["destroy", "--yes", vm["name"].as_str().unwrap_or_default()]);
             }
         }
-        self.signal("TERM");
+        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
         let _ = self.child.wait();
     }
 }
@@ -456,6 +459,9 @@ fn a_token_lets_its_owner_in_over_tcp_and_shows_them_only_their_own() {
     let line = ready(&mut child);
     let url = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap().to_owned();
     let service = Service { child, dir };
+    if on_qemu() {
+        service.build_image();
+    }
     service.ok(&["create", "operators", "--no-wait"]);
     let remote = |args: &[&str]| {
         let mut command = Command::new(MINIONS);
