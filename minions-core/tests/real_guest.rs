@@ -23,7 +23,7 @@ use minions_core::guest::vsock::VsockChannel;
 use minions_core::guest::{GuestChannel, GuestChannelExt, GuestReady};
 use minions_core::hypervisor::qemu::{Accel, QemuConfig, QemuHypervisor};
 use minions_core::hypervisor::{Hypervisor, VmmConfig, VmmPhase};
-use minions_core::image::{BuildConfig, build_busybox};
+use minions_core::image::{BUSYBOX, BuildConfig, DEBIAN, Progress, build_busybox, build_debian};
 use minions_core::network::user::{UserNetwork, UserNetworkConfig};
 use minions_core::network::{Network, PortConfig};
 use minions_core::storage::file::FileStorage;
@@ -72,31 +72,35 @@ impl Host {
         }
     }
 
-    async fn image(&self, lab: &Lab) -> ImageInfo {
+    /// Builds an image and takes it in.
+    async fn image(&self, lab: &Lab, name: &str, size: ByteSize) -> ImageInfo {
         let build = BuildConfig {
-            name: "busybox".to_owned(),
+            name: name.to_owned(),
             work_dir: self.dir.join("w"),
             agent: lab.agent(),
             kernel: None,
             kernel_cache: lab.kernel_cache(),
-            root_size: ByteSize::mib(64),
+            root_size: size,
             tools: lab.tools(),
             mirror: None,
             defaults: ImageDefaults::default(),
         };
-        let bundle =
-            build_busybox(&build, &|progress| eprintln!("{}/{} {}", progress.number, progress.of, progress.step))
-                .await
-                .unwrap();
+        let said = |progress: Progress| eprintln!("{}/{} {}", progress.number, progress.of, progress.step);
+        let built = match name {
+            DEBIAN => build_debian(&build, &said).await,
+            _ => build_busybox(&build, &said).await,
+        };
+        let bundle = built.unwrap_or_else(|error| panic!("{}", error.chain()));
         self.storage.ensure_image(&cx(), &bundle).await.unwrap();
         std::fs::remove_dir_all(&build.work_dir).unwrap();
         self.storage.images(&cx()).await.unwrap().remove(0)
     }
 
     async fn config(&self, image: &ImageInfo, epoch: u64) -> VmmConfig {
+        let root = ByteSize::bytes(image.root_size.get() * 2);
         let mut disks = Vec::new();
         for (role, size, source) in [
-            (DiskRole::Root, ByteSize::mib(128), VolumeSource::Image(image.id)),
+            (DiskRole::Root, root, VolumeSource::Image(image.id)),
             (DiskRole::Data, ByteSize::mib(512), VolumeSource::Empty),
         ] {
             let id = VolumeId { vm: self.id, role };
@@ -110,7 +114,7 @@ impl Host {
             id: self.id,
             epoch,
             vcpus: Vcpus(1),
-            memory: ByteSize::mib(256),
+            memory: ByteSize::mib(if image.name == DEBIAN { 512 } else { 256 }),
             boot: image.boot.clone(),
             cmdline: image.defaults.cmdline.clone(),
             hostname: "web".to_owned(),
@@ -158,7 +162,7 @@ async fn a_real_guest_lives_keeps_its_disks_and_goes_without_a_trace() {
     let folder = lab::folder("vm");
     let _leftovers = lab::Leftovers(folder.path().to_owned());
     let host = Host::open(&lab, folder.path()).await;
-    let image = host.image(&lab).await;
+    let image = host.image(&lab, BUSYBOX, ByteSize::mib(64)).await;
     let config = host.config(&image, 1).await;
 
     let ready = host.boot(&config).await;
@@ -216,6 +220,33 @@ async fn a_real_guest_lives_keeps_its_disks_and_goes_without_a_trace() {
     host.storage.ensure_image_absent(&cx(), image.id).await.unwrap();
     assert_eq!(files_below(folder.path()), Vec::<PathBuf>::new());
     assert_eq!(lab::processes(folder.path(), ""), Vec::<i32>::new());
+}
+
+/// Slow: asks Debian's mirror for a hundred packages.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_debian_of_our_own_boots_its_systemd_with_the_agent_beside_it() {
+    const NAME: &str = "a_debian_of_our_own_boots_its_systemd_with_the_agent_beside_it";
+    let Some(lab) = Lab::find_slow(NAME) else { return };
+    let folder = lab::folder("deb");
+    let _leftovers = lab::Leftovers(folder.path().to_owned());
+    let host = Host::open(&lab, folder.path()).await;
+    let image = host.image(&lab, DEBIAN, ByteSize::gib(1)).await;
+    let config = host.config(&image, 1).await;
+    let ready = host.boot(&config).await;
+    eprintln!("{ready:?}");
+    // The agent answers before systemd does.
+    let wait = "until [ -S /run/systemd/private ]; do sleep 0.2; done; systemctl is-system-running --wait";
+    let state = host.run(&["sh", "-c", wait]).await;
+    assert!(state.starts_with("running\n"), "{state}{}", host.run(&["systemctl", "--failed", "--no-pager"]).await);
+    assert_eq!(host.run(&["readlink", "/proc/1/exe"]).await, "/usr/lib/systemd/systemd\n[0]");
+    let machine = host.run(&["sh", "-c", "wc -c < /etc/machine-id; hostname; df -h /"]).await;
+    assert!(machine.starts_with("33\nweb\n") && machine.contains("/dev/vda"), "{machine}");
+    // The power button is heard: the guest goes by itself, long before its grace is over.
+    let asked = CallCx::new("stop", Duration::from_secs(100));
+    host.hypervisor.ensure_absent(&asked, host.id, &StopHow::Graceful { grace_ms: 90_000 }).await.unwrap();
+    eprintln!("{:?} of the deadline were left", asked.left());
+    assert!(asked.left() > Duration::from_secs(10), "it did not hear the button");
+    host.guests.ensure_absent(&cx(), host.id).await.unwrap();
 }
 
 /// What is no folder, below a folder.
