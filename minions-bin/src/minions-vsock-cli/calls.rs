@@ -85,11 +85,13 @@ async fn exec(io: GuestIoBox, stdin: bool, raw: bool) -> Result<ExitCode> {
     let (input, mut output) = client::exec(io);
     let feeding = tokio::spawn(async move {
         let mut from = tokio::io::stdin();
-        while stdin {
-            let mut piece = bytes::BytesMut::with_capacity(64 * 1024);
-            match from.read_buf(&mut piece).await {
-                Ok(read) if read > 0 => input.write(piece.freeze()).await?,
-                _ => break,
+        if stdin {
+            loop {
+                let mut piece = bytes::BytesMut::with_capacity(64 * 1024);
+                match from.read_buf(&mut piece).await {
+                    Ok(read) if read > 0 => input.write(piece.freeze()).await?,
+                    _ => break,
+                }
             }
         }
         input.close().await

@@ -1,4 +1,4 @@
-//! The configuration: what was written ([`file`]), what the environment says ([`env`](mod@env)), and what it all means
+//! The configuration: what was written ([`file`](mod@file)), what the environment says ([`env`](mod@env)), and what it all means
 //! ([`checked`]).
 //!
 //! Everything that is wrong is said at once, each with file, line and key. An unknown key is wrong. Secrets are never in

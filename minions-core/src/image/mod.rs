@@ -1,6 +1,6 @@
 //! Makes images: a root filesystem, a kernel, an initrd with our agent as its init, and what a VM gets by default.
 //!
-//! What comes out is an [`ImageBundle`], whose files lie in the folder that the build works in; a storage takes them
+//! What comes out is an [`ImageBundle`](crate::types::ImageBundle), whose files lie in the folder that the build works in; a storage takes them
 //! in by their content. The folder is the caller's to remove afterwards.
 
 mod build;
