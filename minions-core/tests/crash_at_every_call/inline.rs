@@ -25,7 +25,8 @@ impl Wake for Unpark {
 }
 
 pub fn block<T>(work: impl Future<Output = T>) -> T {
-    let mut work = pin!(work);
+    // Whoever has used up their turn would be woken by a runtime that waits for this very call.
+    let mut work = pin!(tokio::task::unconstrained(work));
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     loop {
         match work.as_mut().poll(&mut Context::from_waker(&waker)) {

@@ -32,6 +32,8 @@ pub struct World {
     pub host: InMemoryHost,
     dir: tempfile::TempDir,
     env: Env,
+    pool: LeasePool,
+    service: ServiceConfig,
 }
 
 /// A daemon: everything that dies with its process.
@@ -63,7 +65,10 @@ pub fn cx(op: &'static str) -> CallCx {
 
 impl World {
     pub async fn new(seed: u64) -> Self {
-        let env = Env::seeded(seed);
+        Self::with(Env::seeded(seed), POOL, ServiceConfig::default()).await
+    }
+
+    pub async fn with(env: Env, pool: LeasePool, service: ServiceConfig) -> Self {
         // Every call takes a moment, so that every call can be interrupted.
         let settings = Settings { timings: Timings::every(Duration::from_millis(1)), ..Settings::default() };
         let host = InMemoryHost::with(settings, env.clock.clone());
@@ -71,12 +76,12 @@ impl World {
         host.storage().ensure_image(&cx("import"), &InMemoryHost::demo_image()).await.unwrap();
         let shm = std::path::Path::new("/dev/shm");
         let dir = if shm.is_dir() { tempfile::tempdir_in(shm) } else { tempfile::tempdir() };
-        Self { host, dir: dir.unwrap(), env }
+        Self { host, dir: dir.unwrap(), env, pool, service }
     }
 
     /// Starts a daemon whose every port call goes through the plan.
     pub async fn boot(&self, plan: &FaultPlan) -> Option<Daemon> {
-        let journal = Arc::new(block(SqliteJournal::open(self.dir.path().join("journal.db"), POOL)).unwrap());
+        let journal = Arc::new(block(SqliteJournal::open(self.dir.path().join("journal.db"), self.pool)).unwrap());
         let fleet = Arc::new(block(SqliteFleet::open(self.dir.path().join("fleet.db"))).unwrap());
         let layers = Layers::new().with(Deadline::after(LONG)).with(Faults::new(plan.clone()));
         let ports = Ports {
@@ -104,7 +109,7 @@ impl World {
             return None;
         };
         let store = layers.fleet_store(Arc::new(Inline(fleet.clone())));
-        let plane = LocalControlPlane::start(store, node.clone(), self.env.clone(), ServiceConfig::default());
+        let plane = LocalControlPlane::start(store, node.clone(), self.env.clone(), self.service.clone());
         Some(Daemon { plane, node, journal, fleet })
     }
 
