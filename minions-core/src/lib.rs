@@ -21,6 +21,9 @@ pub mod hypervisor;
 pub mod image;
 pub mod layers;
 pub mod memory;
+#[cfg_attr(not(feature = "testkit"), allow(dead_code, reason = "nothing plants a mistake"))]
+#[doc(hidden)]
+pub mod mutant;
 pub mod network;
 pub mod node;
 pub mod service;

@@ -54,12 +54,30 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("image/", &["types", "error", "env", "host", "storage"]),
     ("memory/", &["types", "error", "env", "hypervisor", "storage", "network", "guest", "store", "api::guest"]),
     ("layers/", &["types", "error", "env", "hypervisor", "storage", "network", "guest", "store", "node", "api::guest"]),
-    ("engine/", &["types", "error", "env", "hypervisor", "storage", "network", "guest", "store::journal", "store"]),
+    (
+        "engine/",
+        &["types", "error", "env", "hypervisor", "storage", "network", "guest", "store::journal", "store", "mutant"],
+    ),
     (
         "service/",
-        &["types", "error", "env", "node", "store", "guest", "image", "api", "storage", "hypervisor", "network"],
+        &[
+            "types",
+            "error",
+            "env",
+            "node",
+            "store",
+            "guest",
+            "image",
+            "api",
+            "storage",
+            "hypervisor",
+            "network",
+            "mutant",
+        ],
     ),
     ("config/", &["types", "error"]),
+    // Planted mistakes: only the tests plant any.
+    ("mutant.rs", &["mutant"]),
     ("agent/", &["types", "error", "api::guest"]),
     (
         "testkit/",

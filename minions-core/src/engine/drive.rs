@@ -18,6 +18,7 @@ use super::{EngineConfig, Ports, status};
 use crate::env::{CallCx, Env};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hypervisor::VmmPhase;
+use crate::mutant::{Mutant, planted};
 use crate::node::{NodeVm, Settled};
 use crate::store::{GoalEntry, JournalRow, Outcome};
 use crate::types::{BootMark, Generation, Goal, StateReason, StepReport, VmId, VmState};
@@ -229,6 +230,7 @@ impl Inner {
             };
             let Some(done) = done else { break };
             let (step, micros, result) = done.map_err(|error| Error::internal("a step panicked").with_source(error))?;
+            let result = if planted(Mutant::TrustTheStep) { result.or(Ok(StepReport::empty())) } else { result };
             match self.note(vm, row, seen, step, micros, result) {
                 Some(error) if worst.as_ref().is_none_or(|(_, known)| known.kind().is_transient()) => {
                     worst = Some((step, error));
@@ -374,6 +376,9 @@ impl Inner {
     /// One task a running VM waits for the end of its monitor.
     fn watch_exit(self: &Arc<Self>, row: &JournalRow, seen: &Observed) {
         let vm = row.entry.vm;
+        if planted(Mutant::NoExitWatch) {
+            return;
+        }
         let Some(epoch) = seen.vmm.as_ref().filter(|vmm| vmm.phase == VmmPhase::Running).map(|vmm| vmm.epoch) else {
             return;
         };

@@ -32,6 +32,7 @@ use crate::env::{CallCx, Env};
 use crate::error::Result;
 use crate::guest::DynGuestChannel;
 use crate::hypervisor::DynHypervisor;
+use crate::mutant::{Mutant, planted};
 use crate::network::DynNetwork;
 use crate::storage::DynStorage;
 use crate::store::journal::DynJournal;
@@ -118,7 +119,9 @@ impl Engine {
             Err(error) => tracing::warn!(error = %error.chain(), "cannot look for orphans; will try again"),
             Ok(_) => {}
         }
-        inner.wake_all().await?;
+        if !planted(Mutant::NoReconcile) {
+            inner.wake_all().await?;
+        }
         let weak = Arc::downgrade(&inner);
         let resync = tokio::spawn(async move {
             loop {
@@ -126,6 +129,9 @@ impl Engine {
                 let Some(inner) = weak.upgrade() else { return };
                 if let Err(error) = sweep(&inner.ports, &CallCx::new("sweep", config.step_limit)).await {
                     tracing::warn!(error = %error.chain(), "cannot look for orphans; will try again");
+                }
+                if planted(Mutant::NoReconcile) {
+                    continue;
                 }
                 if let Err(error) = inner.wake_all().await {
                     tracing::warn!(error = %error.chain(), "cannot read the journal; will try again");

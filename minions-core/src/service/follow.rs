@@ -8,6 +8,7 @@ use super::inner::Inner;
 use super::intent::{ended_event, event};
 use crate::env::CallCx;
 use crate::error::{Error, ErrorKind, Result};
+use crate::mutant::{Mutant, planted};
 use crate::node::{NodeVm, Settled};
 use crate::store::{EventKind, FleetChange, Guard, OperationRow, OperationState, VmRow, Write};
 use crate::types::{Goal, OperationVerb, UnixMillis, VmState};
@@ -29,6 +30,9 @@ pub(super) async fn follow(inner: Arc<Inner>) {
         };
         for report in &page.vms {
             while let Err(error) = absorb(&inner, report).await {
+                if planted(Mutant::SkipReport) {
+                    break;
+                }
                 tracing::warn!(vm = %report.vm, error = %error.chain(), "cannot write down what the host says; will try again");
                 tokio::time::sleep(inner.config.retry).await;
             }
@@ -97,7 +101,7 @@ fn absorbed(
                 row.failure = Some(reason.clone());
                 // A create that fails for good is unwound: by planning, like every end.
                 let creating = pending.iter().any(|operation| operation.verb == OperationVerb::Create);
-                if creating && row.goal != Goal::Absent {
+                if creating && row.goal != Goal::Absent && !planted(Mutant::NoUnwinding) {
                     row.goal = Goal::Absent;
                     row.generation = row.generation.next();
                     unwound = true;

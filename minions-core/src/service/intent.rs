@@ -6,6 +6,7 @@ use super::control_plane::VmAction;
 use super::limits::Quota;
 use crate::api::v1;
 use crate::error::{Error, Result};
+use crate::mutant::{Mutant, planted};
 use crate::store::{EventKind, FleetChange, Guard, NewEvent, OperationRow, OperationState, VmRow, Write};
 use crate::types::{Generation, Goal, OperationId, OperationVerb, StopHow, UnixMillis, VmId, VmName, VmSpec};
 
@@ -155,7 +156,7 @@ fn operation(request: &Request<'_>, verb: OperationVerb, row: &VmRow) -> Operati
         vm: row.id,
         owner: request.caller.owner.clone(),
         generation: row.generation,
-        idempotency: request.idempotency.clone(),
+        idempotency: request.idempotency.clone().filter(|_| !planted(Mutant::NoIdempotency)),
         state: OperationState::Pending,
         marks: Vec::new(),
         created: request.now,

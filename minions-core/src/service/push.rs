@@ -7,6 +7,7 @@ use super::follow::absorb;
 use super::inner::Inner;
 use crate::env::CallCx;
 use crate::error::{Error, Result};
+use crate::mutant::{Mutant, planted};
 use crate::node::{NodeVm, Settled};
 use crate::store::{GoalEntry, VmQuery, VmRow};
 use crate::types::{Generation, Goal, StateReason, VmId, VmState};
@@ -28,7 +29,9 @@ pub(super) async fn push(inner: Arc<Inner>) {
         };
         if tokio::time::timeout(wait, woken).await.is_err() && wait == inner.config.resync {
             // A host may have lost word: say everything again that it has not settled.
-            taken.clear();
+            if !planted(Mutant::PushOnce) {
+                taken.clear();
+            }
         }
     }
 }
@@ -73,7 +76,7 @@ async fn apply(inner: &Inner, row: &VmRow) -> bool {
         Ok(report) => report,
         Err(error) if error.kind().is_transient() || row.goal == Goal::Absent => {
             tracing::warn!(vm = %row.id, error = %error.chain(), "the host has not taken it; will try again");
-            return false;
+            return planted(Mutant::PushOnce);
         }
         Err(error) => refused(inner, row, &error),
     };

@@ -162,6 +162,10 @@ pub fn result(
         Op::Resize => succeeded && row.spec.vcpus.0 == 4,
     };
     hold(ok, || format!("INV-7: {op:?} ended as {outcome:?}, and the VM is {row:?}"))?;
+    if before == Before::Lost {
+        let remade = world.census().volume(VolumeId::data(operation.vm)).is_some();
+        hold(!remade, || "INV-5: a lost disk was made anew, empty, over its owner's head".to_owned())?;
+    }
     // INV-5, 6: the bytes of a VM that was there are its own still.
     if let (Some((vm, was)), false) = (vm, gone)
         && matches!(before, Before::Stopped | Before::Failed | Before::Running)

@@ -10,6 +10,7 @@
 mod check;
 mod explore;
 mod inline;
+mod mutants;
 mod ops;
 mod world;
 

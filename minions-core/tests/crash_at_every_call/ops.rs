@@ -20,6 +20,8 @@ pub enum Before {
     Stopped,
     /// Its start was given up.
     Failed,
+    /// It is stopped, and someone took its data disk away.
+    Lost,
     /// Its create was accepted, and the daemon ended at once.
     Creating,
     /// Its destroy was accepted, and the daemon ended at once.
@@ -59,6 +61,8 @@ pub const PAIRS: &[(Op, Before)] = &[
     (Op::Destroy, Before::Running),
     (Op::Destroy, Before::Stopped),
     (Op::Destroy, Before::Failed),
+    (Op::Start, Before::Lost),
+    (Op::Destroy, Before::Lost),
     (Op::Destroy, Before::Creating),
     (Op::Destroy, Before::Deleting),
     (Op::Rename, Before::Running),
@@ -87,7 +91,7 @@ pub async fn prepare(world: &World, before: Before) -> Option<VmId> {
             settle(&daemon, created).await;
         }
     }
-    if let (Some(id), Before::Stopped | Before::Failed) = (vm, before) {
+    if let (Some(id), Before::Stopped | Before::Failed | Before::Lost) = (vm, before) {
         for volume in [VolumeId::root(id), VolumeId::data(id)] {
             world.host.write_volume(volume, b"web's own").unwrap();
         }
@@ -110,6 +114,9 @@ pub async fn prepare(world: &World, before: Before) -> Option<VmId> {
         daemon.converge().await.unwrap();
     }
     world.crash(daemon).await;
+    if let (Some(id), Before::Lost) = (vm, before) {
+        assert!(world.host.remove_volume(VolumeId::data(id)));
+    }
     vm
 }
 

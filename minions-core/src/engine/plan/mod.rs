@@ -8,6 +8,7 @@ mod stopped;
 use super::observe::Observed;
 use super::step::Step;
 use crate::error::ErrorKind;
+use crate::mutant::{Mutant, planted};
 use crate::store::{JournalRow, Outcome};
 use crate::types::{DiskRole, Goal, StateReason, VolumeId};
 
@@ -55,7 +56,7 @@ fn disks<'a>(
 
 /// A disk that was there and is not any more: nothing that the engine makes could replace it.
 fn lost_disk(row: &JournalRow, seen: &Observed) -> Option<Plan> {
-    if !row.provisioned {
+    if !row.provisioned || planted(Mutant::RemakeLostDisk) {
         return None;
     }
     let (role, ..) = disks(row, seen).find(|(_, _, volume)| !volume.is_some_and(|volume| volume.whole))?;

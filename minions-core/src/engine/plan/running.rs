@@ -6,6 +6,8 @@ use crate::engine::step::Step;
 use crate::error::ErrorKind;
 use crate::guest::DoorState;
 use crate::hypervisor::VmmPhase;
+use crate::mutant::{Mutant, planted};
+use crate::network::PortStatus;
 use crate::store::JournalRow;
 use crate::types::{StateReason, StopHow};
 
@@ -13,7 +15,11 @@ pub(super) fn plan(row: &JournalRow, epoch: u64, seen: &Observed) -> Plan {
     if let Some(lost) = lost_disk(row, seen) {
         return lost;
     }
-    if let Some(old) = seen.vmm.as_ref().filter(|vmm| vmm.epoch != epoch || vmm.phase == VmmPhase::Exited) {
+    if let Some(old) = seen
+        .vmm
+        .as_ref()
+        .filter(|vmm| (vmm.epoch != epoch && !planted(Mutant::IgnoreEpoch)) || vmm.phase == VmmPhase::Exited)
+    {
         return Plan::Stages(super::stopped::end(old, &StopHow::DEFAULT, seen));
     }
     let made = disks(row, seen).all(|(.., volume)| volume.is_some_and(|volume| volume.whole));
@@ -34,16 +40,17 @@ pub(super) fn plan(row: &JournalRow, epoch: u64, seen: &Observed) -> Plan {
 
     // A disk grows only while no monitor has it open.
     let mut parts: Stage = if live.is_none() { missing_disks(row, seen).collect() } else { Vec::new() };
-    if seen.port.as_ref().is_none_or(|port| port.nic.is_none()) {
+    let broken = |port: &PortStatus| port.nic.is_none() && !planted(Mutant::TrustBrokenPort);
+    if seen.port.as_ref().is_none_or(broken) {
         parts.push(Step::MakePort);
     }
-    if seen.door != DoorState::Open {
+    if seen.door != DoorState::Open && !(seen.door == DoorState::Stale && planted(Mutant::TrustStaleDoor)) {
         parts.push(Step::OpenDoor);
     }
-    let note = if row.provisioned { vec![] } else { vec![Step::NoteProvisioned] };
+    let note = if row.provisioned || planted(Mutant::ForgetProvisioned) { vec![] } else { vec![Step::NoteProvisioned] };
     let prepare = if live.is_none() { vec![Step::PrepareVmm] } else { vec![] };
     let start = if live == Some(VmmPhase::Running) { vec![] } else { vec![Step::StartVmm] };
-    let ready = if seen.known.proven == Some(epoch) {
+    let ready = if seen.known.proven == Some(epoch) || planted(Mutant::AckBeforeReady) {
         vec![]
     } else if live == Some(VmmPhase::Running) && seen.known.started != Some(epoch) && seen.known.probed != Some(epoch) {
         vec![Step::Probe]

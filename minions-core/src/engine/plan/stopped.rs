@@ -6,11 +6,12 @@ use crate::engine::step::Step;
 use crate::error::ErrorKind;
 use crate::guest::DoorState;
 use crate::hypervisor::{VmmPhase, VmmStatus};
+use crate::mutant::{Mutant, planted};
 use crate::store::JournalRow;
 use crate::types::{StateReason, StopHow};
 
 pub(super) fn plan(row: &JournalRow, how: &StopHow, seen: &Observed) -> Plan {
-    if let Some(vmm) = &seen.vmm {
+    if let Some(vmm) = seen.vmm.as_ref().filter(|_| !planted(Mutant::StoppedBeforeKill)) {
         return Plan::Stages(end(vmm, how, seen));
     }
     if let Some(lost) = lost_disk(row, seen) {
