@@ -7,7 +7,7 @@ use minions_core::store::{Outcome, VmRow};
 use minions_core::types::{Goal, VmId, VmState, VolumeId};
 
 use crate::ops::{Before, Op};
-use crate::world::{Daemon, Imprint, World, imprint};
+use crate::world::{BOOT, Daemon, Imprint, World, imprint};
 
 pub type Broken = Result<(), String>;
 
@@ -39,7 +39,10 @@ pub fn at_success(world: &World, row: &VmRow, operation: &v1::Operation) -> Brok
     match operation.verb {
         V::Create | V::Start | V::Restart if !superseded => {
             let Goal::Running { epoch } = row.goal else { return Ok(()) };
-            runs(&census, vm, epoch)
+            runs(&census, vm, epoch)?;
+            let since = census.monitor(vm).map_or(u64::MAX, |monitor| monitor.since.0);
+            let booted = u128::from(world.now().saturating_sub(since)) >= BOOT.as_millis();
+            hold(booted, || "INV-9: running was acknowledged before the guest could have proven itself".to_owned())
         }
         V::Stop if !superseded && matches!(row.goal, Goal::Stopped { .. }) => {
             hold(census.monitor(vm).is_none(), || "INV-9: stopped was acknowledged with a process alive".to_owned())

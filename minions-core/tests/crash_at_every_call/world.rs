@@ -25,6 +25,9 @@ pub const POOL: LeasePool = LeasePool {
     uid_count: 8,
 };
 
+/// How long a guest takes until it can prove itself.
+pub const BOOT: Duration = Duration::from_millis(500);
+
 /// What nobody but the test's own deadlines bounds.
 pub const LONG: Duration = Duration::from_secs(3_600);
 
@@ -72,7 +75,7 @@ impl World {
         // Every call takes a moment, so that every call can be interrupted.
         let settings = Settings { timings: Timings::every(Duration::from_millis(1)), ..Settings::default() };
         let host = InMemoryHost::with(settings, env.clock.clone());
-        host.set_boot_time(Duration::from_millis(500));
+        host.set_boot_time(BOOT);
         host.storage().ensure_image(&cx("import"), &InMemoryHost::demo_image()).await.unwrap();
         let shm = std::path::Path::new("/dev/shm");
         let dir = if shm.is_dir() { tempfile::tempdir_in(shm) } else { tempfile::tempdir() };
@@ -128,6 +131,10 @@ impl World {
         }
         block(journal.close()).unwrap();
         block(fleet.close()).unwrap();
+    }
+
+    pub fn now(&self) -> u64 {
+        self.env.clock.wall().0
     }
 
     pub fn census(&self) -> Census {
