@@ -10,9 +10,10 @@ use tokio_vsock::{VMADDR_CID_HOST, VsockAddr, VsockStream};
 
 use super::READY_PORT;
 use super::error::about;
+use super::grow::grow;
 use super::log::say;
 use super::server::{Agent, Machine};
-use crate::api::guest::{FrameReader, FrameWriter, Purpose, ReadyAck, ReadyReport, handshake};
+use crate::api::guest::{FrameReader, FrameWriter, FsTarget, Purpose, ReadyAck, ReadyReport, handshake};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long one try may take.
@@ -45,6 +46,7 @@ pub async fn announce(agent: &Agent, door: &ReadyDoor, report: &Announcement) ->
             Ok(ack) => {
                 if agent.machine() == Machine::Guest {
                     take_over(&ack);
+                    fill_disks().await;
                 }
                 return ack;
             }
@@ -55,6 +57,18 @@ pub async fn announce(agent: &Agent, door: &ReadyDoor, report: &Announcement) ->
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(longest);
             }
+        }
+    }
+}
+
+/// A disk may be larger than the file system that came with its image. After the report: nobody waits for it.
+async fn fill_disks() {
+    for target in [FsTarget::Root, FsTarget::Data] {
+        match grow(target).await {
+            // A VM without a data disk, or an image with another kind of file system.
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unsupported) => {}
+            Err(error) => say(format_args!("{}", error.chain())),
         }
     }
 }

@@ -3,7 +3,7 @@
 use minions_core::api::v1;
 use minions_core::hypervisor::VmmPhase;
 use minions_core::memory::Census;
-use minions_core::store::{Outcome, VmRow};
+use minions_core::store::{JournalRow, Outcome, VmRow};
 use minions_core::types::{Goal, VmId, VmState, VolumeId};
 
 use crate::ops::{Before, Op};
@@ -111,6 +111,9 @@ pub fn at_rest(world: &World, daemon: &Daemon) -> Broken {
             Goal::Running { epoch } => {
                 hold(state == Some(VmState::Running), || format!("LIV-1: shall run, and is {state:?}"))?;
                 runs(&census, row.id, epoch)?;
+                noted(journal)?;
+                let heard = census.doors.iter().any(|door| door.id == row.id && door.listening);
+                hold(heard, || "INV-9: it runs, and nobody listens at its door".to_owned())?;
             }
             Goal::Stopped { .. } => {
                 hold(state == Some(VmState::Stopped), || format!("LIV-1: shall be stopped, and is {state:?}"))?;
@@ -118,11 +121,17 @@ pub fn at_rest(world: &World, daemon: &Daemon) -> Broken {
                 let whole = disks.iter().all(|disk| census.volume(*disk).is_some());
                 let process = census.monitor(row.id).is_some();
                 hold(whole && !process, || format!("INV-7: half a VM is called stopped: {census:?}"))?;
+                noted(journal)?;
             }
             Goal::Absent => return Err(format!("LIV-2: {} is never destroyed", row.id)),
         }
     }
     Ok(())
+}
+
+/// Without the note, a disk that is lost later would be made anew, empty.
+fn noted(journal: &JournalRow) -> Broken {
+    hold(journal.provisioned, || "INV-5: nobody wrote down that its disks were made".to_owned())
 }
 
 fn unique(what: &str, values: impl Iterator<Item = u64>) -> Broken {
