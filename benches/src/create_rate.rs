@@ -65,8 +65,8 @@ pub async fn create_named(plane: &HttpControlPlane, name: &str, count: usize, at
 
 pub async fn run(run: &Run) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
-    let count = run.pick(1_000, 5_000);
-    figures.extend(on(Kind::Memory, count, run.pick(3, 5), 32, 2_000.0).await?);
+    // Together no more than the default quota of one owner.
+    figures.extend(on(Kind::Memory, run.pick(200, 280), 3, 32, 2_000.0).await?);
     if crate::host::stub().is_some() {
         figures.extend(on(Kind::Stub, run.pick(60, 200), run.pick(2, 3), 8, 2_000.0).await?);
     } else {

@@ -1,7 +1,8 @@
 //! Row 25: the daemon is killed, and starts again on what it knew.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use minions_core::api::guest::{ExecRequest, GuestCall};
 use minions_core::api::v1;
@@ -52,6 +53,23 @@ async fn states(plane: &HttpControlPlane) -> Result<Vec<(String, VmState)>> {
     }
 }
 
+/// The states once the service serves what its host has said, which it does a little after it serves at all: until
+/// then a VM is shown as pending. Gives them as they are where nothing is told any more.
+async fn settled_states(plane: &HttpControlPlane) -> Result<Vec<(String, VmState)>> {
+    let mut place = plane.last_event(&anyone()).await?;
+    loop {
+        let all = states(plane).await?;
+        if all.iter().all(|(_, state)| matches!(state, VmState::Running | VmState::Stopped | VmState::Failed)) {
+            return Ok(all);
+        }
+        let page = plane.events(&anyone(), place, 200, Duration::from_secs(10)).await?;
+        if page.events.is_empty() {
+            return Ok(all);
+        }
+        place = page.next;
+    }
+}
+
 async fn answers(plane: &HttpControlPlane, name: &str) -> Result<bool> {
     let vm: VmRef = name.parse()?;
     let (_input, mut output) = exec(plane.open(&anyone(), &vm, &GuestCall::Exec(ExecRequest::new(["true"]))).await?);
@@ -71,8 +89,8 @@ async fn on(kind: Kind, dir: &Path, running: usize, known: usize, runs: usize) -
     if running > 0 {
         create_named(&plane, "up", running, 8).await?;
     }
-    let before = states(&plane).await?;
-    let (mut serving, mut process, mut settled) = (Vec::new(), Vec::new(), Vec::new());
+    let before = settled_states(&plane).await?;
+    let (mut serving, mut process, mut settled, mut shown) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut lost = 0;
     for _ in 0..runs {
         daemon.kill().await?;
@@ -86,8 +104,10 @@ async fn on(kind: Kind, dir: &Path, running: usize, known: usize, runs: usize) -
         serving.push(begin.elapsed().as_secs_f64());
         process.push(spawned.elapsed().as_secs_f64());
         settled.push(daemon.says("idle").await?.parse::<f64>()? / 1e6);
-        let after = states(&plane).await?;
-        lost += before.iter().filter(|vm| !after.contains(vm)).count();
+        let after = settled_states(&plane).await?;
+        shown.push(begin.elapsed().as_secs_f64());
+        let after: BTreeMap<_, _> = after.into_iter().collect();
+        lost += before.iter().filter(|(name, state)| after.get(name) != Some(state)).count();
         for (name, _) in before.iter().filter(|(_, state)| *state == VmState::Running).take(20) {
             lost += usize::from(!answers(&plane, name).await.unwrap_or(false));
         }
@@ -98,9 +118,10 @@ async fn on(kind: Kind, dir: &Path, running: usize, known: usize, runs: usize) -
     let (serve, all) = (crate::measure::median(&mut serving), crate::measure::median(&mut settled));
     Ok(vec![
         Figure::new("25", format!("{what}: until the API answers"), serve, "s", Goal::AtMost(1.0)).note(format!(
-            "from open stores to a GET that is answered; {} s from the start of the process; every VM was looked at after {} s",
+            "from opening the stores to a GET that is answered; {} s from the start of the process; every VM was looked at after {} s, and every state served after {} s",
             short(crate::measure::median(&mut process)),
-            short(all)
+            short(all),
+            short(crate::measure::median(&mut shown))
         )),
         Figure::new("25", format!("{what}: VMs lost"), lost as f64, "", Goal::AtMost(0.0))
             .note(format!("in {runs} kills; states compared one by one, and `true` run in 20 that run")),

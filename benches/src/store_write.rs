@@ -94,9 +94,11 @@ pub async fn run(run: &Run) -> Result<Vec<Figure>> {
     let folder = folder()?;
     let fleet = SqliteFleet::open(folder.path().join("fleet.db")).await?;
     let (mut ours, mut cpus, mut groups, mut floors) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut lone, count) = (Vec::new(), run.pick(20_000, 50_000));
+    let (mut lone, mut floor_cpus, count) = (Vec::new(), Vec::new(), run.pick(20_000, 50_000));
     for round in 0..run.pick(3, 5) {
-        floors.push(1e6 / floor::autocommits(folder.path(), 1_000)?);
+        let before = Process::own().cpu()?;
+        floors.push(1e6 / floor::autocommits(folder.path(), 2_000)?);
+        floor_cpus.push((Process::own().cpu()? - before) / 2_000.0);
         let (rate, cpu, group) = grouped(&fleet, round, count).await?;
         ours.push(rate);
         cpus.push(cpu);
@@ -113,11 +115,12 @@ pub async fn run(run: &Run) -> Result<Vec<Figure>> {
     Ok(vec![
         Figure::new("22", format!("durable changes by {WRITERS} writers against autocommit FULL"), rate / floor, "x", Wanted::AtLeast(10.0))
             .note(format!(
-                "{} /s against {} /s; each is a VM, an operation and an event in three tables with seven indexes; {} share a commit; CPU {} µs each",
+                "{} /s against {} /s; each is a VM, an operation and an event in three tables with seven indexes; {} share a commit; CPU {} µs each against {} µs",
                 short(rate),
                 short(floor),
                 short(median(&mut groups)),
-                short(median(&mut cpus))
+                short(median(&mut cpus)),
+                short(median(&mut floor_cpus))
             )),
         Figure::new("22", "one writer alone against autocommit FULL", median(&mut lone) / floor, "x", Wanted::None)
             .note("what the way through the queue and two threads costs whoever is alone"),
