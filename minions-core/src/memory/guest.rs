@@ -126,3 +126,77 @@ impl GuestChannel for InMemoryGuests {
         Ok(self.0.lock().doors.keys().copied().collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::BytesMut;
+    use tokio::io::{AsyncWriteExt, DuplexStream};
+
+    use super::*;
+    use crate::api::guest::handshake::{self, AgentIdentity};
+    use crate::api::guest::{Frame, FrameReader, FrameWriter, Nonce, Purpose, ReadyAck, ReadyReport};
+    use crate::env::ManualClock;
+    use crate::guest::GuestChannelExt;
+    use crate::types::AgentSecret;
+
+    /// The guest's end of a new connection to its door.
+    fn arrive(host: &InMemoryHost, id: VmId) -> DuplexStream {
+        let (near, far) = tokio::io::duplex(4096);
+        let mut model = host.lock();
+        let door = model.doors.get_mut(&id).unwrap();
+        door.waiting.push_back(near);
+        door.arrived.notify_one();
+        far
+    }
+
+    /// The start of something that may yet become an honest hello, a byte a second.
+    async fn dribble(mut io: DuplexStream) {
+        let mut bytes = BytesMut::new();
+        Frame::control(&"x".repeat(400)).unwrap().encode(&mut bytes);
+        for byte in bytes {
+            if io.write_all(&[byte]).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    async fn honest(io: DuplexStream, secret: AgentSecret) -> ReadyAck {
+        let identity = AgentIdentity { secret, boot_nonce: Nonce::from_bytes([7; 32]), agent_version: "1".to_owned() };
+        let (read, write) = tokio::io::split(io);
+        let (mut reader, mut writer) = (FrameReader::new(read), FrameWriter::new(write));
+        handshake::agent(&mut reader, &mut writer, &identity, Purpose::Ready).await.unwrap();
+        writer.message(&ReadyReport { kernel: "k".to_owned(), ..ReadyReport::default() }).await.unwrap();
+        reader.message().await.unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ctl_2_2_connections_that_dribble_do_not_delay_a_good_one() {
+        let (host, clock) = (InMemoryHost::new(), ManualClock::new());
+        let (id, secret) = (VmId::from_bits(1), AgentSecret::from_bytes([1; 32]));
+        let cx = CallCx::new("test", Duration::from_secs(600));
+        host.guest().ensure_open(&cx, id, Cid::FIRST).await.unwrap();
+        let guest = tokio::spawn({
+            let (host, secret) = (host.clone(), secret.clone());
+            async move {
+                for _ in 0..40 {
+                    tokio::spawn(dribble(arrive(&host, id)));
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                let good = arrive(&host, id);
+                // More of them come while the good one is heard.
+                for _ in 0..8 {
+                    tokio::spawn(dribble(arrive(&host, id)));
+                }
+                honest(good, secret).await
+            }
+        });
+        let began = tokio::time::Instant::now();
+        let ready = host.guest().await_ready(&cx, id, &secret, &clock).await.unwrap();
+        assert_eq!(ready.kernel, "k");
+        assert!(began.elapsed() < Duration::from_secs(1), "it took {:?}", began.elapsed());
+        assert!(guest.await.unwrap().wall >= ManualClock::EPOCH);
+    }
+}
