@@ -1,0 +1,224 @@
+//! The real daemon in a folder of its own, with programs that stand in for QEMU and its helper, or with the real ones.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use minions_core::api::v1;
+use minions_core::http::client::{Endpoint, HttpControlPlane};
+use minions_core::service::{Caller, ControlPlane, IdempotencyKey, VmAction, VmRef};
+use minions_core::types::{
+    BootFiles, ByteSize, FileDigest, ImageBundle, ImageDefaults, ImageManifest, OperationId, Vcpus, VmId,
+};
+
+pub const MINIONS: &str = env!("CARGO_BIN_EXE_minions");
+
+/// What VMs are run by.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    qemu: PathBuf,
+    helper: PathBuf,
+    /// The folder of the lab, where guests are real.
+    pub lab: Option<PathBuf>,
+}
+
+impl Programs {
+    /// The stub, which lies beside the binary under test once the workspace was built.
+    pub fn stub(test: &str) -> Option<Self> {
+        let stub = Path::new(MINIONS).with_file_name("stub-vmm");
+        if !stub.is_file() {
+            println!("SKIP {test}: no {}; build the workspace with --all-features", stub.display());
+            return None;
+        }
+        Some(Self { qemu: stub.clone(), helper: stub, lab: None })
+    }
+
+    /// The real ones.
+    pub fn real(test: &str) -> Option<Self> {
+        let Some(lab) = std::env::var_os("MINIONS_LAB").map(PathBuf::from) else {
+            println!("SKIP {test}: MINIONS_LAB names no folder with programs for real guests");
+            return None;
+        };
+        let (qemu, helper) = (PathBuf::from("/usr/bin/qemu-system-x86_64"), lab.join("bin").join("vhost-device-vsock"));
+        for program in [&qemu, &helper, &lab.join("bin").join("minions-agent")] {
+            if !program.is_file() {
+                println!("SKIP {test}: no {}", program.display());
+                return None;
+            }
+        }
+        Some(Self { qemu, helper, lab: Some(lab) })
+    }
+}
+
+/// A folder that a daemon keeps everything in, and what it takes to talk to that daemon.
+pub struct Site {
+    folder: tempfile::TempDir,
+    pub plane: Arc<HttpControlPlane>,
+    programs: Programs,
+}
+
+/// A daemon that runs.
+pub struct Daemon(Child);
+
+fn client(folder: &Path) -> Arc<HttpControlPlane> {
+    let endpoint: Endpoint = format!("unix://{}", folder.join("d/minions.sock").display()).parse().unwrap();
+    Arc::new(HttpControlPlane::new(endpoint, None))
+}
+
+pub fn me() -> Caller {
+    Caller::tenant("me")
+}
+
+impl Site {
+    /// With programs, and no daemon yet.
+    pub fn new(programs: Programs) -> Self {
+        let folder = tempfile::Builder::new().prefix("mnd").tempdir_in("/tmp").unwrap();
+        let bin = folder.path().join("d/bin");
+        fs::create_dir_all(&bin).unwrap();
+        std::os::unix::fs::symlink(&programs.qemu, bin.join("qemu-system-x86_64")).unwrap();
+        std::os::unix::fs::symlink(&programs.helper, bin.join("vhost-device-vsock")).unwrap();
+        Self { plane: client(folder.path()), folder, programs }
+    }
+
+    pub fn dir(&self) -> PathBuf {
+        self.folder.path().join("d")
+    }
+
+    /// The command line in this folder.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(MINIONS);
+        command.arg("--dir").arg(self.dir()).args(words).stdin(Stdio::null());
+        command
+    }
+
+    /// Starts the daemon and waits until it says that it is ready.
+    pub fn start(&mut self) -> Daemon {
+        let began = std::time::Instant::now();
+        let child = loop {
+            let log = File::options().append(true).create(true).open(self.folder.path().join("log")).unwrap();
+            let mut command = self.command(&["serve", "--backend", "qemu"]);
+            let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+            let mut line = String::new();
+            BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+            if line.starts_with("ready:") {
+                break child;
+            }
+            // A process that the one before was about to start may hold its folder for a moment after its end: the
+            // refusal is right, and whoever supervises a daemon starts it again.
+            let code = child.wait().unwrap().code();
+            assert!(code == Some(5) && began.elapsed().as_secs() < 5, "{code:?}, {line:?}: {}", self.log());
+            std::thread::sleep(Duration::from_millis(100));
+        };
+        // A new client: its connections are to this daemon.
+        self.plane = client(self.folder.path());
+        Daemon(child)
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// An image to make VMs from.
+    pub async fn image(&self) {
+        if let Some(lab) = &self.programs.lab {
+            let mut build = self.command(&["image", "build", "busybox", "--agent"]);
+            let built = build.arg(lab.join("bin/minions-agent")).output().unwrap();
+            assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+            return;
+        }
+        let dir = self.folder.path();
+        let file = |name: &str, bytes: &[u8]| {
+            fs::write(dir.join(name), bytes).unwrap();
+            FileDigest::of(bytes)
+        };
+        let manifest = ImageManifest {
+            name: "stub".to_owned(),
+            root: file("root", &vec![7; 1 << 20]),
+            kernel: file("kernel", b"kernel"),
+            initrd: file("initrd", b"initrd"),
+            defaults: ImageDefaults { cmdline: "stub.ready_ms=30".to_owned(), ..ImageDefaults::default() },
+        };
+        let boot = BootFiles { kernel: dir.join("kernel"), initrd: dir.join("initrd") };
+        let (id, name, defaults) = (manifest.id(), manifest.name, manifest.defaults);
+        let bundle = ImageBundle { id, name, root: dir.join("root"), boot, defaults };
+        self.plane.import_image(&me(), &bundle).await.unwrap();
+    }
+
+    pub fn new_vm(&self, name: &str) -> v1::CreateVm {
+        let real = self.programs.lab.is_some();
+        v1::CreateVm {
+            name: name.parse().unwrap(),
+            image: None,
+            cpus: Some(Vcpus(1)),
+            memory: Some(ByteSize::mib(if real { 192 } else { 128 })),
+            disk: Some(ByteSize::mib(if real { 512 } else { 2 })),
+            data_disk: Some(ByteSize::mib(16)),
+        }
+    }
+
+    /// Makes a VM and waits until it runs.
+    pub async fn create(&self, name: &str) -> VmId {
+        let operation = self.plane.create(&me(), &self.new_vm(name), None).await.unwrap();
+        self.succeeds(operation.id).await;
+        operation.vm
+    }
+
+    pub async fn act(&self, vm: VmId, action: &VmAction, key: Option<&IdempotencyKey>) -> v1::Operation {
+        self.plane.act(&me(), &VmRef::Id(vm), action, key).await.unwrap()
+    }
+
+    /// Waits for the end of an operation.
+    pub async fn ends(&self, id: OperationId) -> v1::Operation {
+        let until = tokio::time::Instant::now() + Duration::from_secs(180);
+        loop {
+            let operation = self.plane.operation(&me(), id, Duration::from_secs(20)).await.unwrap();
+            if operation.outcome != v1::OperationOutcome::Pending {
+                return operation;
+            }
+            assert!(tokio::time::Instant::now() < until, "LIV-4: {operation:?} never ends: {}", self.log());
+        }
+    }
+
+    pub async fn succeeds(&self, id: OperationId) {
+        let ended = self.ends(id).await;
+        assert_eq!(ended.outcome, v1::OperationOutcome::Succeeded, "{ended:?}: {}", self.log());
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        // VMs outlive daemons, as they should; not tests.
+        for process in crate::census::processes(&self.dir()) {
+            if let Some(pid) = rustix::process::Pid::from_raw(process.pid) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+    }
+}
+
+impl Daemon {
+    /// As `kill -9` does.
+    pub fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_raw(self.0.id().try_into().unwrap()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// How it has ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.0.try_wait().unwrap()
+    }
+
+    /// Ends it in an orderly way.
+    pub fn end(mut self) {
+        self.signal(rustix::process::Signal::TERM);
+        assert!(self.0.wait().unwrap().success());
+    }
+}
