@@ -39,7 +39,10 @@ fn hunt(mutant: Mutant) -> Option<String> {
     for &(op, before) in FIRST {
         let dry = Case { op, before, again: true, first: None, second: None };
         let Ok(seen) = play_with(mutant, dry) else { continue };
-        for fault in Fault::ALL {
+        // The kinds that most mistakes fall over come first; all of them come.
+        let quick = [Fault::VmmDies, Fault::StoreUnavailable, Fault::CrashAfter, Fault::ErrorBefore];
+        let others = Fault::ALL.into_iter().filter(|fault| !quick.contains(fault));
+        for fault in quick.into_iter().chain(others) {
             for (k, call) in seen.calls.iter().filter(|(_, call)| fault.applies_to(call)) {
                 if let Err(broken) = play_with(mutant, Case { first: Some((*k, fault)), ..dry }) {
                     return Some(format!("{broken} ({op:?}/{before:?} {fault:?} at {})", call.op));
@@ -66,7 +69,8 @@ fn every_planted_mistake_is_caught() {
         for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
             scope.spawn(|| {
                 while let Some(&mutant) = Mutant::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let caught = hunt(mutant);
+                    let known = EQUIVALENT.iter().any(|(known, _)| *known == mutant);
+                    let caught = if known { None } else { hunt(mutant) };
                     println!("  hunted {mutant:?}: {}", if caught.is_some() { "caught" } else { "not caught" });
                     lines.lock().unwrap().push((mutant, caught));
                 }
