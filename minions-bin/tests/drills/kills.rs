@@ -172,7 +172,7 @@ async fn settle(site: &mut Site, log: &mut Log, turn: u64) {
             }
             assert!(tokio::time::Instant::now() < until, "kill {turn}: LIV-1: {is:?} shall be {due:?}: {}", site.log());
             // Whatever happens wakes this up.
-            after = site.plane.events(&me(), after, 1_000, Duration::from_secs(1)).await.unwrap().next;
+            after = site.plane.events(&me(), after, 200, Duration::from_secs(1)).await.unwrap().next;
         }
     }
     daemon.end();
