@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
+
 use super::convert;
 use super::inner::Inner;
 use super::intent::{ended_event, event};
@@ -28,16 +30,45 @@ pub(super) async fn follow(inner: Arc<Inner>) {
                 continue;
             }
         };
-        for report in &page.vms {
-            while let Err(error) = absorb(&inner, report).await {
-                if planted(Mutant::SkipReport) {
-                    break;
-                }
-                tracing::warn!(vm = %report.vm, error = %error.chain(), "cannot write down what the host says; will try again");
-                tokio::time::sleep(inner.config.retry).await;
-            }
+        if absorb_all(&inner, page.vms).await {
+            after = page.next;
         }
-        after = page.next;
+    }
+}
+
+/// Reports that are written down at a time.
+const ABREAST: usize = 64;
+
+/// Writes a page down. Its reports are of different VMs, so that they need not wait for one another, and share commits.
+/// `false` where one was given up half-way: then the page is asked for again.
+async fn absorb_all(inner: &Arc<Inner>, page: Vec<NodeVm>) -> bool {
+    if let [report] = page.as_slice() {
+        insist(inner, report).await;
+        return true;
+    }
+    let mut whole = true;
+    let mut jobs = JoinSet::new();
+    for report in page {
+        if jobs.len() == ABREAST {
+            whole &= matches!(jobs.join_next().await, Some(Ok(())));
+        }
+        let inner = inner.clone();
+        jobs.spawn(async move { insist(&inner, &report).await });
+    }
+    while let Some(job) = jobs.join_next().await {
+        whole &= job.is_ok();
+    }
+    whole
+}
+
+/// Writes one report down, however often it takes.
+async fn insist(inner: &Inner, report: &NodeVm) {
+    while let Err(error) = absorb(inner, report).await {
+        if planted(Mutant::SkipReport) {
+            return;
+        }
+        tracing::warn!(vm = %report.vm, error = %error.chain(), "cannot write down what the host says; will try again");
+        tokio::time::sleep(inner.config.retry).await;
     }
 }
 
