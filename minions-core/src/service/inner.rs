@@ -9,8 +9,9 @@ use super::local::ServiceConfig;
 use super::waiters::Waiters;
 use crate::env::Env;
 use crate::node::{DynNode, NodeVm, Settled};
+use crate::store::VmRow;
 use crate::store::fleet::DynFleetStore;
-use crate::types::{EventSeq, VmId, VmState};
+use crate::types::{EventSeq, Goal, VmId, VmState};
 
 #[derive(Debug)]
 pub(super) struct Inner {
@@ -51,6 +52,18 @@ impl Inner {
     /// What the host said last.
     pub(super) fn report(&self, vm: VmId) -> Option<NodeVm> {
         self.reports().get(&vm).map(|known| known.report.clone())
+    }
+
+    /// Whether the host's last word is that the goal is met.
+    pub(super) fn met(&self, row: &VmRow) -> bool {
+        self.report(row.id).is_some_and(|report| {
+            let as_asked = match row.goal {
+                Goal::Running { .. } => report.state == VmState::Running,
+                Goal::Stopped { .. } => report.state == VmState::Stopped,
+                Goal::Absent => false,
+            };
+            as_asked && report.generation == row.generation
+        })
     }
 
     /// Keeps what the host said, unless something newer is known.

@@ -58,11 +58,12 @@ pub(super) fn create(
     (FleetChange { guards, writes, events }, operation)
 }
 
-/// A change of a VM that exists.
+/// A change of a VM that exists. `met` says whether its host's last word is that its goal is met.
 pub(super) fn change(
     request: &Request<'_>,
     old: &VmRow,
     action: &VmAction,
+    met: bool,
     quota: &Quota,
 ) -> Result<(FleetChange, OperationRow)> {
     let verb = verb(action);
@@ -97,8 +98,10 @@ pub(super) fn change(
             guards.extend(quota.guards(&row.owner));
         }
     }
+    // Met once, and not any more as far as is known: it is said anew, and done when it is seen to be met again.
+    let anew = intent == Intent::Join && old.settled == old.generation && !met;
     let mut writes = Vec::new();
-    if intent != Intent::Join {
+    if intent != Intent::Join || anew {
         // A lost VM is never pushed to a host again, except to be buried.
         let lost = Record::of(old) == Record::Lost && verb != OperationVerb::Destroy;
         row.generation = old.generation.next();

@@ -217,7 +217,8 @@ impl ControlPlane for LocalControlPlane {
                 limits::size(resize.cpus.unwrap_or(spec.vcpus), resize.memory.unwrap_or(spec.memory), &host)?;
             }
             let context = self.request(caller, key, hash);
-            let (change, operation) = intent::change(&context, owned.row(), action, &self.inner.config.quota)?;
+            let (change, operation) =
+                intent::change(&context, owned.row(), action, self.inner.met(owned.row()), &self.inner.config.quota)?;
             match self.commit(change).await {
                 Ok(()) => return Ok(convert::operation(&operation)),
                 Err(error) if error.reason() == Some("changed_meanwhile") => {}

@@ -49,6 +49,8 @@ pub struct Vm {
     pub excuses: Excuses,
     /// A failure may heal: something was asked that makes the host try again.
     pub may_heal: bool,
+    /// What was asked is the goal already; it may be said anew.
+    pub may_repeat: bool,
     /// Its create is not known to have ended.
     pub creating: bool,
     /// The bytes of its two disks, once they are its own.
@@ -167,7 +169,7 @@ impl Reference {
             }
             _ if vm.want == Want::Absent => return refused(ErrorKind::Denied, "wrong_state"),
             Ask::Start if vm.want == Want::Running && !vm.failed => {
-                return (Answer::Accepted, Some(vm.clone()));
+                return (Answer::Accepted, Some(Vm { may_repeat: true, ..vm.clone() }));
             }
             Ask::Restart if stopped && !vm.failed => return refused(ErrorKind::Denied, "not_running"),
             Ask::Start | Ask::Restart => {
@@ -178,7 +180,7 @@ impl Reference {
             Ask::Stop { force } => {
                 let harder = vm.want == Want::Stopped { force: false } && force;
                 if stopped && !vm.failed && !harder {
-                    return (Answer::Accepted, Some(vm.clone()));
+                    return (Answer::Accepted, Some(Vm { may_repeat: true, ..vm.clone() }));
                 }
                 next.want = Want::Stopped { force };
                 next.failed = false;
@@ -216,6 +218,7 @@ impl Reference {
             deleted: None,
             excuses: Excuses::default(),
             may_heal: false,
+            may_repeat: false,
             creating: true,
             bytes: [None, None],
             data_taken: false,
@@ -263,6 +266,9 @@ impl Vm {
             self.generation += 1;
             self.failed = true;
             self.pid = None;
+        }
+        if std::mem::take(&mut self.may_repeat) && row.generation == Generation(self.generation + 1) {
+            self.generation += 1;
         }
         let same = row.owner.0 == TENANTS[self.owner]
             && row.name.as_str() == NAMES[self.name]

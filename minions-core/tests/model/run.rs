@@ -58,6 +58,8 @@ pub struct Run {
     clock: Arc<dyn Clock>,
     ahead: Arc<AtomicU64>,
     keys: u32,
+    /// Whether the last operation was acknowledged after the host lost its power last.
+    fresh: bool,
     last: Option<(Request, IdempotencyKey, v1::Operation)>,
 }
 
@@ -96,7 +98,7 @@ impl Run {
         let world = World::with(env, POOL, ServiceConfig { quota, ..ServiceConfig::default() }).await;
         let plan = FaultPlan::none();
         let daemon = world.boot(&plan).await;
-        Self { world, daemon, model: Reference::default(), plan, clock, ahead, keys: 0, last: None }
+        Self { world, daemon, model: Reference::default(), plan, clock, ahead, keys: 0, fresh: false, last: None }
     }
 
     pub fn daemon(&self) -> Result<&Daemon, String> {
@@ -135,6 +137,7 @@ impl Run {
                     self.world.crash(daemon).await;
                 }
                 self.world.host.reboot();
+                self.fresh = false;
                 self.model.vms.values_mut().for_each(|vm| vm.pid = None);
                 self.restart(FaultPlan::none()).await;
             }
@@ -263,6 +266,7 @@ impl Run {
         let generation = self.model.vms[&operation.vm].generation;
         self.model.ops.push(Op { id: operation.id, verb: operation.verb, vm: operation.vm, who, generation });
         self.last = Some((request, key, operation));
+        self.fresh = true;
         Ok(())
     }
 
@@ -331,8 +335,8 @@ impl Run {
         self.follow()?;
         match ended.outcome {
             v1::OperationOutcome::Pending => Err(format!("LIV-4: {op:?} never ends")),
-            v1::OperationOutcome::Succeeded => self.at_success(op),
-            v1::OperationOutcome::Failed { .. } => Ok(()),
+            v1::OperationOutcome::Succeeded if self.fresh => self.at_success(op),
+            _ => Ok(()),
         }
     }
 
