@@ -165,11 +165,11 @@ impl Inner {
             return self.give_up(&row, ErrorKind::Unavailable, reason).await;
         }
         let plan = plan(&row, &seen);
+        self.watch_exit(&row, &seen);
         self.publish_seen(&row, &seen, &plan);
         match plan {
             Plan::Met => {
                 self.settle_met(&cx, &row).await?;
-                self.watch_exit(&row, &seen);
                 self.remember(vm, |memory| memory.pace.succeeded());
                 Ok(Next::Rest)
             }
@@ -373,10 +373,10 @@ impl Inner {
         })
     }
 
-    /// One task a running VM waits for the end of its monitor.
+    /// One task a VM that shall run waits for the end of its monitor: while its guest boots, too.
     fn watch_exit(self: &Arc<Self>, row: &JournalRow, seen: &Observed) {
         let vm = row.entry.vm;
-        if planted(Mutant::NoExitWatch) {
+        if planted(Mutant::NoExitWatch) || !matches!(row.entry.goal, Goal::Running { .. }) {
             return;
         }
         let Some(epoch) = seen.vmm.as_ref().filter(|vmm| vmm.phase == VmmPhase::Running).map(|vmm| vmm.epoch) else {

@@ -7,7 +7,7 @@ use super::convert;
 use super::inner::Inner;
 use super::intent::{ended_event, event};
 use crate::env::CallCx;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Effect, Error, ErrorKind, Result};
 use crate::mutant::{Mutant, planted};
 use crate::node::{NodeVm, Settled};
 use crate::store::{EventKind, FleetChange, Guard, OperationRow, OperationState, VmRow, Write};
@@ -58,19 +58,26 @@ pub(super) async fn absorb(inner: &Inner, report: &NodeVm) -> Result<()> {
         }
         // Known before it is told: whoever acts on the event finds at least this.
         inner.keep(report);
-        match inner.store.commit(&cx, &change).await {
+        let committed = inner.store.commit(&cx, &change).await;
+        // What may have happened is told, too: whoever waits looks again, and whoever tries again finds nothing to tell.
+        if committed.as_ref().map_or_else(|error| error.effect() != Effect::None, |_| true) {
+            for operation in ended {
+                inner.waiters.ended(operation);
+            }
+            if unwound {
+                inner.push.notify_one();
+            }
+        }
+        match committed {
             Ok(seq) => {
                 inner.tell(report.vm, row.deleted.is_none().then_some(report.state), seq);
-                for operation in ended {
-                    inner.waiters.ended(operation);
-                }
-                if unwound {
-                    inner.push.notify_one();
-                }
                 return Ok(());
             }
             Err(error) if error.kind() == ErrorKind::Conflict => {}
-            Err(error) => return Err(error),
+            Err(error) => {
+                inner.doubtful();
+                return Err(error);
+            }
         }
     }
 }

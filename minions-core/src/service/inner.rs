@@ -103,4 +103,9 @@ impl Inner {
             grown
         });
     }
+
+    /// A change may or may not be durable: readers of the events look.
+    pub(super) fn doubtful(&self) {
+        self.latest.send_modify(|_| ());
+    }
 }

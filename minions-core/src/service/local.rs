@@ -16,7 +16,7 @@ use super::{convert, follow, push};
 use crate::api::guest::GuestCall;
 use crate::api::v1;
 use crate::env::{CallCx, Env};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Effect, Error, ErrorKind, Result};
 use crate::guest::GuestIoBox;
 use crate::node::DynNode;
 use crate::store::fleet::DynFleetStore;
@@ -101,10 +101,15 @@ impl LocalControlPlane {
         let inner = self.inner.clone();
         let work = tokio::spawn(async move {
             let cx = CallCx::new("commit", inner.config.store_limit);
-            let seq = inner.store.commit(&cx, &change).await?;
-            inner.committed(seq);
+            let committed = inner.store.commit(&cx, &change).await;
+            match &committed {
+                Ok(seq) => inner.committed(*seq),
+                Err(error) if error.effect() == Effect::None => return committed.map(|_| ()),
+                Err(_) => inner.doubtful(),
+            }
+            // The host shall hear of what may have happened now, and not at the next resync.
             inner.push.notify_one();
-            Ok(())
+            committed.map(|_| ())
         });
         work.await.map_err(|error| Error::internal("the commit panicked").with_source(error))?
     }

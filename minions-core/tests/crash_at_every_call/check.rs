@@ -4,10 +4,10 @@ use minions_core::api::v1;
 use minions_core::hypervisor::VmmPhase;
 use minions_core::memory::Census;
 use minions_core::store::{JournalRow, Outcome, VmRow};
-use minions_core::types::{Goal, VmId, VmState, VolumeId};
+use minions_core::types::{EventSeq, Goal, VmId, VmState, VolumeId};
 
 use crate::ops::{Before, Op};
-use crate::world::{BOOT, Daemon, Imprint, World, imprint};
+use crate::world::{BOOT, Daemon, TOLD, Imprint, World, imprint};
 
 pub type Broken = Result<(), String>;
 
@@ -50,6 +50,13 @@ pub fn at_success(world: &World, row: &VmRow, operation: &v1::Operation) -> Brok
         V::Destroy => nothing_left(&census, vm),
         _ => Ok(()),
     }
+}
+
+/// Whoever waits for an operation hears of its end then, and not when their own patience ends.
+pub fn heard_soon(world: &World, operation: &v1::Operation) -> Broken {
+    let ended = operation.ended.map_or(0, |ended| ended.0);
+    let late = world.now().saturating_sub(ended);
+    hold(u128::from(late) <= TOLD.as_millis(), || format!("LIV-4: the end was told {late} ms after it had come"))
 }
 
 fn nothing_left(census: &Census, vm: VmId) -> Broken {
@@ -138,6 +145,12 @@ fn unique(what: &str, values: impl Iterator<Item = u64>) -> Broken {
     let mut values: Vec<u64> = values.collect();
     values.sort_unstable();
     hold(values.windows(2).all(|pair| pair[0] != pair[1]), || format!("INV-2: two VMs share one {what}"))
+}
+
+/// INV-8: asked any number of times with one key, a thing is accepted once.
+pub fn once(daemon: &Daemon, op: Op, mark: EventSeq) -> Broken {
+    let accepted = daemon.accepted(mark, op.verb());
+    hold(accepted <= 1, || format!("INV-8: one key was accepted {accepted} times"))
 }
 
 /// What the VM shall have become, given what was acknowledged of the operation.

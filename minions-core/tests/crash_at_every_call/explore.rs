@@ -48,8 +48,8 @@ fn plan(world: &World, fault: Option<(usize, Fault)>) -> FaultPlan {
 /// Runs one case from an empty world. The error says which promise is broken.
 pub async fn run(case: Case) -> Result<Seen, String> {
     let world = World::new(7).await;
-    let vm = prepare(&world, case.before).await;
-    let mark = vm.map(|vm| (vm, imprint(&world.host, vm)));
+    let prepared = prepare(&world, case.before).await;
+    let mark = prepared.vm.map(|vm| (vm, imprint(&world.host, vm)));
     let bystander = bystander(&world);
     let witness = imprint(&world.host, bystander);
     let key: IdempotencyKey = "the-key".parse().map_err(|_| "key")?;
@@ -100,6 +100,9 @@ pub async fn run(case: Case) -> Result<Seen, String> {
         tokio::time::sleep(Duration::from_secs(5)).await;
         daemon.converge().await?;
         check::at_rest(&world, &daemon)?;
+        if case.first.is_none() {
+            death_at_rest(&world, &daemon, bystander).await?;
+        }
         // A stray word, an orphan: the sweep and the resync come by, too.
         tokio::time::sleep(Duration::from_secs(300)).await;
         daemon.converge().await?;
@@ -108,6 +111,9 @@ pub async fn run(case: Case) -> Result<Seen, String> {
         }
         check::at_rest(&world, &daemon)?;
         check::result(&world, &daemon, (case.op, case.before), mark, acked.as_ref())?;
+        if case.again {
+            check::once(&daemon, case.op, prepared.mark)?;
+        }
         unharmed(&world, bystander, &witness, &[&first, &second])
     }
     .await;
@@ -168,6 +174,7 @@ async fn during(
     tokio::select! {
         biased;
         ended = ended => {
+            check::heard_soon(world, &ended)?;
             if ended.outcome == minions_core::api::v1::OperationOutcome::Succeeded {
                 let row = daemon.vm(ended.vm).ok_or("INV-4: a VM without a row")?;
                 // A monitor that was made to die is not there, whatever was acknowledged just before.
@@ -198,6 +205,16 @@ async fn recover(daemon: &Daemon, case: Case, key: Option<&IdempotencyKey>) -> R
     }
     daemon.converge().await?;
     Ok(acked)
+}
+
+/// RP-4: nothing is called that could go wrong any more, and then a monitor dies.
+async fn death_at_rest(world: &World, daemon: &Daemon, bystander: VmId) -> Broken {
+    let victim = world.census().monitors.into_iter().map(|monitor| monitor.id).find(|vm| *vm != bystander);
+    let Some(victim) = victim else { return Ok(()) };
+    world.host.kill_vmm(victim);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    daemon.converge().await?;
+    check::at_rest(world, daemon)
 }
 
 fn bystander(world: &World) -> VmId {

@@ -141,7 +141,6 @@ fn explore_all() -> Tally {
 }
 
 #[test]
-#[ignore = "takes many minutes; its last change of checks has not been run to the end yet"]
 fn every_fault_at_every_call_leaves_every_promise_kept() {
     let tally = explore_all();
     println!(

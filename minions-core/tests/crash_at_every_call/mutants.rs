@@ -62,7 +62,6 @@ fn play_with(mutant: Mutant, case: Case) -> Result<crate::explore::Seen, String>
 }
 
 #[test]
-#[ignore = "takes many minutes, and one mistake (NoExitWatch) is beyond what faults at calls can show"]
 fn every_planted_mistake_is_caught() {
     let next = AtomicUsize::new(0);
     let lines = Mutex::new(Vec::new());

@@ -5,7 +5,7 @@ use minions_core::api::v1;
 use minions_core::layers::FaultPlan;
 use minions_core::memory::GuestBehaviour;
 use minions_core::service::{ControlPlane, IdempotencyKey, VmAction, VmRef};
-use minions_core::types::{ByteSize, Vcpus, VmId, VolumeId};
+use minions_core::types::{ByteSize, EventSeq, OperationVerb, Vcpus, VmId, VolumeId};
 
 use crate::world::{Daemon, World, me, new_vm, settle};
 
@@ -45,6 +45,21 @@ pub enum Op {
     StartThenDestroy,
 }
 
+impl Op {
+    /// The verb of the request that comes last.
+    pub fn verb(self) -> OperationVerb {
+        match self {
+            Self::Create => OperationVerb::Create,
+            Self::Start | Self::StopThenStart => OperationVerb::Start,
+            Self::Stop | Self::ForceStop => OperationVerb::Stop,
+            Self::Restart => OperationVerb::Restart,
+            Self::Destroy | Self::StartThenDestroy => OperationVerb::Destroy,
+            Self::Rename => OperationVerb::Rename,
+            Self::Resize => OperationVerb::Resize,
+        }
+    }
+}
+
 /// Every pair that the admission table lets through.
 pub const PAIRS: &[(Op, Before)] = &[
     (Op::Create, Before::Absent),
@@ -73,8 +88,17 @@ pub const PAIRS: &[(Op, Before)] = &[
     (Op::StartThenDestroy, Before::Stopped),
 ];
 
-/// Brings the VM into its state, through the front door. Returns its id, where it has one.
-pub async fn prepare(world: &World, before: Before) -> Option<VmId> {
+/// What there is before the operation comes.
+#[derive(Clone, Copy, Debug)]
+pub struct Prepared {
+    /// The VM, where there is one.
+    pub vm: Option<VmId>,
+    /// The last event of its preparation.
+    pub mark: EventSeq,
+}
+
+/// Brings the VM into its state, through the front door.
+pub async fn prepare(world: &World, before: Before) -> Prepared {
     let none = FaultPlan::none();
     let daemon = world.boot(&none).await.unwrap();
     // A bystander that nothing may happen to.
@@ -113,11 +137,12 @@ pub async fn prepare(world: &World, before: Before) -> Option<VmId> {
     if !matches!(before, Before::Creating | Before::Deleting) {
         daemon.converge().await.unwrap();
     }
+    let mark = daemon.last_event();
     world.crash(daemon).await;
     if let (Some(id), Before::Lost) = (vm, before) {
         assert!(world.host.remove_volume(VolumeId::data(id)));
     }
-    vm
+    Prepared { vm, mark }
 }
 
 pub async fn act(daemon: &Daemon, action: &VmAction, key: Option<&IdempotencyKey>) -> Result<v1::Operation> {

@@ -13,8 +13,8 @@ use minions_core::node::LocalNode;
 use minions_core::service::{Caller, ControlPlane, LocalControlPlane, ServiceConfig};
 use minions_core::storage::Storage;
 use minions_core::store::sqlite::{SqliteFleet, SqliteJournal};
-use minions_core::store::{FleetStore, Journal, JournalRow, LeasePool, VmQuery, VmRow};
-use minions_core::types::{ByteSize, HostId, Vcpus, VmId, VolumeId};
+use minions_core::store::{Event, EventKind, FleetStore, Journal, JournalRow, LeasePool, VmQuery, VmRow};
+use minions_core::types::{ByteSize, EventSeq, HostId, OperationVerb, Vcpus, VmId, VolumeId};
 
 use crate::inline::{Inline, block};
 
@@ -27,6 +27,10 @@ pub const POOL: LeasePool = LeasePool {
 
 /// How long a guest takes until it can prove itself.
 pub const BOOT: Duration = Duration::from_millis(500);
+
+/// How long the service may take to learn what its host has settled: a call that hangs ends by its limit, and is said
+/// again. Shorter than the time after which everything is said again for no reason, so that nothing is mended by that.
+pub const TOLD: Duration = Duration::from_secs(45);
 
 /// What nobody but the test's own deadlines bounds.
 pub const LONG: Duration = Duration::from_secs(3_600);
@@ -163,21 +167,53 @@ impl Daemon {
     /// Waits until nothing is under way: every row settled, no work due.
     pub async fn converge(&self) -> Result<(), String> {
         let deadline = tokio::time::Instant::now() + LONG;
+        let mut step = Duration::from_millis(20);
+        let mut rested = None;
         loop {
             if tokio::time::timeout_at(deadline, self.node.engine().idle()).await.is_err() {
                 return Err("LIV-1: the engine never comes to rest".to_owned());
             }
-            let unsettled: Vec<_> = self.vms().into_iter().filter(|row| row.settled < row.generation).collect();
-            let waiting: usize = self.vms().iter().map(|row| self.pending(row.id)).sum();
-            if unsettled.is_empty() && waiting == 0 && self.node.engine().is_idle() {
+            let open = self.open();
+            if open.is_empty() && self.node.engine().is_idle() {
                 return Ok(());
             }
-            if tokio::time::Instant::now() > deadline {
-                return Err(format!("LIV-1: {waiting} operations wait for ever, rows {unsettled:?}"));
+            let now = tokio::time::Instant::now();
+            if now > deadline {
+                return Err(format!("LIV-1: it waits for ever: {open}"));
+            }
+            // A host that has something to do again is not at rest.
+            if !self.node.engine().is_idle() || rested.as_ref().is_some_and(|(_, known)| *known != open) {
+                rested = None;
+            }
+            let (since, _) = rested.get_or_insert((now, open.clone()));
+            if now - *since > TOLD {
+                return Err(format!("LIV-4: the host has come to rest, and nobody has told the fleet: {open}"));
             }
             // Simulated time: the pusher and the follower go on.
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(step).await;
+            step = (step * 2).min(Duration::from_secs(1));
         }
+    }
+
+    /// What has not ended yet, in words; empty where everything has.
+    fn open(&self) -> String {
+        let unsettled: Vec<_> = self.vms().into_iter().filter(|row| row.settled < row.generation).collect();
+        let waiting: usize = self.vms().iter().map(|row| self.pending(row.id)).sum();
+        if unsettled.is_empty() && waiting == 0 {
+            return String::new();
+        }
+        format!("{waiting} operations, rows {unsettled:?}")
+    }
+
+    /// How many requests with this verb were accepted after a place in the events.
+    pub fn accepted(&self, after: EventSeq, verb: OperationVerb) -> usize {
+        let events = block(self.fleet.events(&cx("events"), after, 10_000)).unwrap();
+        let is = |event: &Event| matches!(event.event.kind, EventKind::Accepted { verb: is, .. } if is == verb);
+        events.iter().filter(|event| is(event)).count()
+    }
+
+    pub fn last_event(&self) -> EventSeq {
+        block(self.fleet.last_event(&cx("last_event"))).unwrap()
     }
 }
 

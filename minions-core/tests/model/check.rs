@@ -113,7 +113,7 @@ impl Run {
             return Ok(false);
         };
         ended?;
-        for who in 0..TENANTS.len() {
+        for (who, tenant) in TENANTS.iter().enumerate() {
             let mut due: Vec<VmId> =
                 vms.iter().filter(|vm| vm.owner == who && vm.deleted.is_none()).map(|vm| vm.id).collect();
             due.sort_unstable();
@@ -122,7 +122,7 @@ impl Run {
             let Some(page) = page else { return Ok(false) };
             let Ok(page) = page else { continue };
             let seen: Vec<VmId> = page.vms.iter().map(|vm| vm.id).collect();
-            hold(seen == due, || format!("INV-12: {} has {due:?}, and sees {seen:?}", TENANTS[who]))?;
+            hold(seen == due, || format!("INV-12: {tenant} has {due:?}, and sees {seen:?}"))?;
         }
         Ok(true)
     }

@@ -244,10 +244,10 @@ impl Reference {
                 return Err(format!("INV-4: {} was acknowledged and has no row", vm.id));
             }
         }
-        for who in 0..TENANTS.len() {
+        for (who, tenant) in TENANTS.iter().enumerate() {
             let mine = self.vms.values().filter(|vm| vm.owner == who && vm.deleted.is_none()).count();
             if mine as u64 > QUOTA {
-                return Err(format!("INV-14: {} has {mine} VMs", TENANTS[who]));
+                return Err(format!("INV-14: {tenant} has {mine} VMs"));
             }
         }
         Ok(())

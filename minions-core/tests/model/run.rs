@@ -392,15 +392,12 @@ impl Run {
                 tokio::time::sleep(Duration::from_secs(300)).await;
                 daemon.converge().await
             };
-            match self.unless_crashed(rested).await {
-                Some(rested) => {
-                    rested?;
-                    self.follow()?;
-                    if self.at_rest().await? {
-                        return Ok(());
-                    }
+            if let Some(rested) = self.unless_crashed(rested).await {
+                rested?;
+                self.follow()?;
+                if self.at_rest().await? {
+                    return Ok(());
                 }
-                None => {}
             }
             self.revive().await;
         }
