@@ -13,6 +13,7 @@ use minions_core::api::v1;
 use minions_core::engine::{EngineConfig, Ports};
 use minions_core::env::{CallCx, Env};
 use minions_core::guest::client::{ExecItem, exec};
+use minions_core::hypervisor::VmmPhase;
 use minions_core::memory::InMemoryHost;
 use minions_core::node::LocalNode;
 use minions_core::service::{Caller, ControlPlane, LocalControlPlane, ServiceConfig, VmAction, VmRef};
@@ -205,6 +206,35 @@ async fn a_monitor_that_dies_is_told_at_once_and_started_again() {
     assert_eq!(seen.first(), Some(&VmState::Starting), "{seen:?}");
     assert_eq!(plane.vm(&me(), &named("web")).await.unwrap().restarts, 1);
     assert!(run(&plane, "web", &["echo", "back"]).await.contains("back"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rp_4_a_monitor_that_dies_while_its_guest_boots_is_started_again_at_once() {
+    let world = World::new().await;
+    let plane = world.start().await;
+    world.host.set_boot_time(Duration::from_secs(3_600));
+    let operation = plane.create(&me(), &new_vm("web"), None).await.unwrap();
+    // Nothing is told before a guest is ready, so the host itself is looked at.
+    let boots = || world.host.census().monitor(operation.vm).is_some_and(|monitor| monitor.phase == VmmPhase::Running);
+    let begun = async {
+        while !boots() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), begun).await.unwrap();
+    world.host.set_boot_time(Duration::ZERO);
+    assert!(world.host.kill_vmm(operation.vm));
+    // Long before its boot would have taken too long, and before the next look at everything.
+    done(&plane, operation).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_enters_a_vm_that_still_boots_waits_for_it() {
+    let world = World::new().await;
+    let plane = world.start().await;
+    world.host.set_boot_time(Duration::from_millis(300));
+    plane.create(&me(), &new_vm("web"), None).await.unwrap();
+    assert!(run(&plane, "web", &["echo", "here"]).await.contains("here"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use crate::node::{NodeChanges, NodeVm, Settled};
-use crate::types::VmId;
+use crate::types::{VmId, VmState};
 
 #[derive(Debug, Default)]
 struct State {
@@ -82,6 +82,18 @@ impl Board {
             let page = self.after(place);
             if !page.vms.is_empty() || latest.changed().await.is_err() {
                 return page;
+            }
+        }
+    }
+
+    /// Waits while a VM is on its way to run, or has not been looked at yet, and gives back its state then.
+    pub(crate) async fn past_starting(&self, vm: VmId) -> Option<VmState> {
+        let mut latest = self.latest.subscribe();
+        loop {
+            let state = self.get(vm).map(|report| report.state);
+            let starting = matches!(state, None | Some(VmState::Creating | VmState::Starting));
+            if !starting || latest.changed().await.is_err() {
+                return state;
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The node of this very machine: the engine and the ports.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -11,6 +12,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::guest::{GuestChannelExt, GuestIoBox};
 use crate::store::{Accepted, GoalEntry};
 use crate::types::{HostId, ImageBundle, ImageId, ImageInfo, VmId, VmState};
+
+/// How long whoever wants to enter a VM waits for its start.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The node of this machine.
 #[derive(Debug)]
@@ -84,8 +88,14 @@ impl Node for LocalNode {
     }
 
     async fn open(&self, cx: &CallCx, vm: VmId, call: &crate::api::guest::GuestCall) -> Result<GuestIoBox> {
+        // One that was just asked for, that boots, or that this process has not taken up again is there in a moment.
+        let started = tokio::time::timeout(PATIENCE, self.engine.board().past_starting(vm)).await;
         let row = self.engine.ports().journal.row(cx, vm).await?;
         let row = row.ok_or_else(|| Error::not_found("there is no such VM on this host"))?;
+        started.map_err(|_| {
+            let message = "the VM is still starting; try again in a moment, or look at its console log";
+            Error::new(ErrorKind::Unavailable, message).with_reason("starting")
+        })?;
         self.engine.ports().guest.open(cx, vm, &row.lease.secret, call).await
     }
 

@@ -118,7 +118,8 @@ pub trait Node: Debug + Send + Sync + 'static {
     async fn changes(&self, cx: &CallCx, after: u64) -> Result<NodeChanges>;
 
     /// A call into the VM's guest: the connection is proven, the call sent. What follows on it are the raw frames of
-    /// that call.
+    /// that call. A VM that is on its way to run is waited for, ten seconds at most: then `Unavailable` with the reason
+    /// `starting`.
     async fn open(&self, cx: &CallCx, vm: VmId, call: &GuestCall) -> Result<GuestIoBox>;
 
     /// At most `max` bytes from the end of the guest's serial log: hostile.

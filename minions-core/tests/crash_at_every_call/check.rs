@@ -7,7 +7,7 @@ use minions_core::store::{JournalRow, Outcome, VmRow};
 use minions_core::types::{EventSeq, Goal, VmId, VmState, VolumeId};
 
 use crate::ops::{Before, Op};
-use crate::world::{BOOT, Daemon, TOLD, Imprint, World, imprint};
+use crate::world::{BOOT, Daemon, Imprint, TOLD, World, imprint};
 
 pub type Broken = Result<(), String>;
 
