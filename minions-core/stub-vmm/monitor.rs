@@ -2,9 +2,10 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use minions_core::agent::{Door, Machine, ReadyDoor, ServeOptions, serve};
+use minions_core::agent::{self, Door, ReadyDoor, ServeOptions, serve};
 use minions_core::guest::{AGENT_PORT, READY_PORT};
 use minions_core::host::{files, lock};
 use minions_core::types::names;
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::after;
 use crate::helper::guest_port;
@@ -38,23 +40,63 @@ impl Script {
 }
 
 pub async fn run(words: &[String]) -> Result<(), String> {
-    let qmp = after(words, "-qmp").and_then(|value| value.strip_prefix("unix:")).ok_or("no -qmp")?;
-    let qmp = PathBuf::from(qmp.split(",server").next().unwrap_or_default().replace(",,", ","));
-    let dir = qmp.parent().ok_or("the control socket is in no folder")?.to_owned();
+    let sockets = sockets(words);
+    let dir = sockets.first().and_then(|socket| socket.parent()).ok_or("no -qmp in a folder")?.to_owned();
     let script = Script::read(after(words, "-append").unwrap_or_default());
     let initrd = after(words, "-initrd").ok_or("no -initrd")?;
     let bytes = std::fs::read(initrd).map_err(|error| format!("could not load initrd: {error}"))?;
     let secret = secret(&bytes).ok_or("the initrd has no secret behind it")?;
     // Held for life, as the real one holds its locks.
     let _disks = disks(words)?;
-    let listener = UnixListener::bind(&qmp).map_err(|error| error.to_string())?;
-    let (run, running) = watch::channel(false);
-    let mut control = tokio::spawn(control(listener, run, script.deaf));
+    let machine =
+        Arc::new(Machine { phase: watch::Sender::new(Phase::Prepared), log: Mutex::default(), deaf: script.deaf });
+    let mut talks = JoinSet::new();
+    for socket in &sockets {
+        let listener = UnixListener::bind(socket).map_err(|error| error.to_string())?;
+        talks.spawn(control(listener, machine.clone()));
+    }
+    let mut phase = machine.phase.subscribe();
     tokio::select! {
-        ended = &mut control => return ended.map_err(|error| error.to_string()),
-        ended = guest(&dir, &secret, running, &script) => ended?,
+        // Told to quit.
+        _ = talks.join_next() => return Ok(()),
+        ended = guest(&dir, &secret, machine.phase.subscribe(), &script) => ended?,
+        _ = phase.wait_for(|phase| *phase == Phase::Shutdown) => {}
+    }
+    machine.enter(Phase::Shutdown);
+    if words.iter().any(|word| word == "-no-shutdown") {
+        talks.join_next().await;
     }
     Ok(())
+}
+
+/// The control sockets that were asked for.
+fn sockets(words: &[String]) -> Vec<PathBuf> {
+    let values = words.windows(2).filter(|pair| pair[0] == "-qmp").filter_map(|pair| pair[1].strip_prefix("unix:"));
+    values.map(|value| value.split(",server").next().unwrap_or_default().replace(",,", ",").into()).collect()
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Prepared,
+    Running,
+    Shutdown,
+}
+
+struct Machine {
+    phase: watch::Sender<Phase>,
+    /// What nobody has read yet of the serial log.
+    log: Mutex<String>,
+    deaf: bool,
+}
+
+impl Machine {
+    fn enter(&self, phase: Phase) {
+        let line = if phase == Phase::Running { "stub: up\r\n" } else { "stub: powered off\r\n" };
+        let entered = self.phase.send_if_modified(|known| std::mem::replace(known, phase) != phase);
+        if entered {
+            self.log.lock().unwrap_or_else(PoisonError::into_inner).push_str(line);
+        }
+    }
 }
 
 /// The disks, opened and locked.
@@ -80,60 +122,85 @@ fn secret(initrd: &[u8]) -> Option<String> {
     String::from_utf8(initrd.get(start..start + 64)?.to_vec()).ok()
 }
 
-/// Answers one conversation after the other, until it is told to quit or the button is pressed.
-async fn control(listener: UnixListener, run: watch::Sender<bool>, deaf: bool) {
+/// Answers one conversation after the other, until it is told to quit.
+async fn control(listener: UnixListener, machine: Arc<Machine>) {
     while let Ok((stream, _)) = listener.accept().await {
-        if let Some(()) = converse(stream, &run, deaf).await {
+        if let Some(()) = converse(stream, &machine).await {
             return;
         }
     }
 }
 
-async fn converse(stream: UnixStream, run: &watch::Sender<bool>, deaf: bool) -> Option<()> {
-    let mut lines = BufReader::new(stream);
-    let greeting = json!({"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}}, "capabilities": []}});
-    lines.get_mut().write_all(format!("{greeting}\r\n").as_bytes()).await.ok()?;
-    let mut line = String::new();
+async fn converse(stream: UnixStream, machine: &Machine) -> Option<()> {
+    let (from, mut to) = stream.into_split();
+    let mut lines = BufReader::new(from).lines();
+    let mut say = async |value: Value| to.write_all(format!("{value}\r\n").as_bytes()).await.ok();
+    say(json!({"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}}, "capabilities": []}})).await?;
+    let mut phase = machine.phase.subscribe();
+    phase.mark_unchanged();
     loop {
-        line.clear();
-        if lines.read_line(&mut line).await.unwrap_or(0) == 0 {
-            return None;
-        }
+        let line = tokio::select! {
+            line = lines.next_line() => line.ok()??,
+            Ok(()) = phase.changed() => {
+                if *phase.borrow_and_update() == Phase::Shutdown {
+                    say(json!({"event": "SHUTDOWN", "data": {"guest": true}})).await?;
+                }
+                continue;
+            }
+        };
         let command: Value = serde_json::from_str(&line).unwrap_or_default();
-        let mut over = false;
+        let now = *machine.phase.borrow();
         let answer = match command["execute"].as_str() {
             Some("qmp_capabilities") => json!({"return": {}}),
             Some("query-status") => {
-                let running = *run.borrow();
-                json!({"return": {"running": running, "status": if running { "running" } else { "prelaunch" }}})
+                let status = match now {
+                    Phase::Prepared => "prelaunch",
+                    Phase::Running => "running",
+                    Phase::Shutdown => "shutdown",
+                };
+                json!({"return": {"running": now == Phase::Running, "status": status}})
             }
             Some("cont") => {
-                run.send_replace(true);
+                machine.enter(Phase::Running);
                 json!({"return": {}})
             }
             Some("system_powerdown") => {
-                over = !deaf && *run.borrow();
+                if !machine.deaf && now == Phase::Running {
+                    machine.enter(Phase::Shutdown);
+                }
                 json!({"return": {}})
             }
             Some("quit") => {
-                over = true;
-                json!({"return": {}})
+                say(json!({"return": {}})).await;
+                return Some(());
             }
-            Some("ringbuf-read") => json!({"return": ""}),
+            Some("ringbuf-read") => {
+                let read = std::mem::take(&mut *machine.log.lock().unwrap_or_else(PoisonError::into_inner));
+                json!({"return": base64(read.as_bytes())})
+            }
             other => json!({"error": {"class": "CommandNotFound", "desc": format!("the stub has no {other:?}")}}),
         };
-        let written = lines.get_mut().write_all(format!("{answer}\r\n").as_bytes()).await;
-        if over {
-            return Some(());
-        }
-        written.ok()?;
+        say(answer).await?;
     }
 }
 
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for piece in bytes.chunks(3) {
+        let held = piece.iter().fold(0, |held, byte| held << 8 | usize::from(*byte)) << (8 * (3 - piece.len()));
+        for place in 0..4 {
+            let letter = LETTERS[held >> (18 - 6 * place) & 63];
+            text.push(if place <= piece.len() { char::from(letter) } else { '=' });
+        }
+    }
+    text
+}
+
 /// The guest's life; returns when it has powered itself off.
-async fn guest(dir: &Path, secret: &str, mut running: watch::Receiver<bool>, script: &Script) -> Result<(), String> {
+async fn guest(dir: &Path, secret: &str, mut phase: watch::Receiver<Phase>, script: &Script) -> Result<(), String> {
     let told = |error: std::io::Error| error.to_string();
-    running.wait_for(|running| *running).await.map_err(|error| error.to_string())?;
+    phase.wait_for(|phase| *phase == Phase::Running).await.map_err(|error| error.to_string())?;
     if let Some(after) = script.crash {
         tokio::spawn(async move {
             tokio::time::sleep(after).await;
@@ -154,7 +221,7 @@ async fn guest(dir: &Path, secret: &str, mut running: watch::Receiver<bool>, scr
         listen: Door::Unix(guest_port(dir, AGENT_PORT)),
         ready: Some(ReadyDoor::Unix(dir.join(names::vsock_port(READY_PORT)))),
         report: Some(report_path),
-        machine: Machine::Borrowed,
+        machine: agent::Machine::Borrowed,
     };
     serve(options).await.map_err(|error| error.chain())
 }

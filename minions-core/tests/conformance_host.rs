@@ -22,11 +22,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use lab::{Lab, Leftovers};
+use minions_core::api::guest::{GuestCall, PowerHow};
 use minions_core::env::Env;
 use minions_core::guest::vsock::VsockChannel;
+use minions_core::guest::{GuestChannel, GuestChannelExt, client};
 use minions_core::host::files;
 use minions_core::hypervisor::qemu::{Accel, QemuConfig, QemuHypervisor};
-use minions_core::hypervisor::{DynHypervisor, Hypervisor, VmmConfig};
+use minions_core::hypervisor::{DynHypervisor, Hypervisor, VmmConfig, VmmPhase};
 use minions_core::image::{BuildConfig, build_busybox};
 use minions_core::network::user::{UserNetwork, UserNetworkConfig};
 use minions_core::storage::VolumeStatus;
@@ -254,4 +256,59 @@ async fn bad_23_a_missing_kernel_or_initrd_starts_nothing() {
         assert_eq!((error.kind(), error.reason()), (minions_core::ErrorKind::NotFound, Some("host_misconfigured")));
         assert_eq!(host.hypervisor.list(&cx()).await.unwrap(), [], "something of it is left");
     }
+}
+
+/// A guest is started, and powers itself off as soon as it can be told to.
+async fn start_and_power_off(host: &Host, config: &VmmConfig) {
+    let guests = VsockChannel::open(&host.folder.path().join("r")).unwrap();
+    guests.ensure_open(&cx(), config.id, config.cid).await.unwrap();
+    host.hypervisor.ensure_running(&cx(), config).await.unwrap();
+    let status = host.hypervisor.observe(&cx(), config.id).await.unwrap().unwrap();
+    assert_eq!((status.epoch, status.phase), (config.epoch, VmmPhase::Running));
+    guests.await_ready(&cx(), config.id, &config.secret, &*Env::system().clock).await.unwrap();
+    let call = GuestCall::Shutdown { how: PowerHow::Orderly };
+    let io = guests.open(&cx(), config.id, &config.secret, &call).await.unwrap();
+    client::shutdown(io, cx().deadline).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_guest_said_before_it_ended_by_itself_can_be_read_after_its_monitor_is_gone() {
+    let host = Host::new().await;
+    let mut config = host.vm(VmId::from_bits(4), 1, Cid::FIRST);
+    start_and_power_off(&host, &config).await;
+    // Two wait, and both are told.
+    let wait = async || host.hypervisor.wait_exit(&cx(), config.id).await;
+    let (one, other) = tokio::join!(wait(), wait());
+    one.and(other).unwrap();
+    let phase = host.hypervisor.observe(&cx(), config.id).await.unwrap().map(|status| status.phase);
+    assert_eq!(phase, Some(VmmPhase::Exited));
+    // Nobody has read the log until now.
+    host.hypervisor.ensure_absent(&cx(), config.id, &StopHow::Force).await.unwrap();
+    assert_eq!(host.hypervisor.list(&cx()).await.unwrap(), []);
+    let said = async || {
+        let log = host.hypervisor.console_log(&cx(), config.id, 1 << 20).await.unwrap();
+        String::from_utf8_lossy(&log).into_owned()
+    };
+    let last = if real() { "Power down" } else { "stub: powered off" };
+    assert!(said().await.contains(last), "{}", said().await);
+    // What the next guest says comes behind it.
+    config.epoch = 2;
+    host.hypervisor.ensure_running(&cx(), &config).await.unwrap();
+    let both = said().await;
+    assert!(both.find(last).is_some_and(|at| real() || both[at..].contains("stub: up")), "{both}");
+    host.hypervisor.ensure_absent(&cx(), config.id, &StopHow::Force).await.unwrap();
+    assert_eq!(lab::processes(host.folder.path(), ""), Vec::<i32>::new());
+}
+
+#[tokio::test]
+async fn a_start_clears_away_a_monitor_whose_guest_has_ended() {
+    let host = Host::new().await;
+    let mut config = host.vm(VmId::from_bits(5), 1, Cid::FIRST);
+    for epoch in [1, 1, 2] {
+        config.epoch = epoch;
+        start_and_power_off(&host, &config).await;
+        host.hypervisor.wait_exit(&cx(), config.id).await.unwrap();
+    }
+    host.hypervisor.ensure_absent(&cx(), config.id, &StopHow::DEFAULT).await.unwrap();
+    assert_eq!(lab::processes(host.folder.path(), ""), Vec::<i32>::new());
 }

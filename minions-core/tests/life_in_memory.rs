@@ -318,3 +318,24 @@ async fn host_lost_a_world_that_forgot_its_vms_gives_them_up_and_lets_them_be_de
     assert!(lost.host.census().is_empty(), "nothing was made anew");
     act(&plane, "web", VmAction::Destroy(v1::DestroyVm {})).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_3_sizes_that_no_guest_boots_with_are_refused_before_anything_is_made() {
+    let world = World::new().await;
+    world.host.configure(|settings| settings.limits.min_memory = ByteSize::mib(96));
+    let plane = world.start().await;
+    let (memory, data) = (Some(ByteSize::mib(96)), Some(ByteSize::mib(16)));
+    let least = v1::CreateVm { memory, data_disk: data, ..new_vm("web") };
+    let little_memory = v1::CreateVm { memory: Some(ByteSize::bytes((96 << 20) - 512)), ..least.clone() };
+    let little_data = v1::CreateVm { data_disk: Some(ByteSize::bytes((16 << 20) - 512)), ..least.clone() };
+    for (request, field) in [(little_memory, "memory"), (little_data, "data_disk")] {
+        let error = plane.create(&me(), &request, None).await.unwrap_err();
+        assert_eq!((error.kind(), error.field()), (ErrorKind::InvalidArgument, Some(field)), "{}", error.chain());
+    }
+    assert!(plane.vms(&me(), &v1::ListVms::default()).await.unwrap().vms.is_empty());
+    let operation = plane.create(&me(), &least, None).await.unwrap();
+    done(&plane, operation).await;
+    let smaller = v1::ResizeVm { cpus: None, memory: Some(ByteSize::mib(64)) };
+    let error = plane.act(&me(), &named("web"), &VmAction::Resize(smaller), None).await.unwrap_err();
+    assert_eq!((error.kind(), error.field()), (ErrorKind::InvalidArgument, Some("memory")), "{}", error.chain());
+}

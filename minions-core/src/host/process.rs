@@ -77,3 +77,14 @@ impl Process {
         Ok(UnixMillis(boot.saturating_mul(1000).saturating_add(ticks.saturating_mul(1000) / rate)))
     }
 }
+
+/// Whether this process can start others that become another user, and can then still see and end them: root is not
+/// enough where its capabilities were cut down, as in many containers.
+#[must_use]
+pub fn may_start_as_others() -> bool {
+    /// Kill, set group, set user, look into processes.
+    const NEEDED: u64 = 1 << 5 | 1 << 6 | 1 << 7 | 1 << 19;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let has = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok());
+    has.is_some_and(|has| has & NEEDED == NEEDED)
+}

@@ -50,7 +50,8 @@ pub enum VmmPhase {
     Prepared,
     /// Its guest runs.
     Running,
-    /// It is dead, and something of it is left: files, a socket, a helper. `ensure_absent` clears it away.
+    /// It is dead, or its guest has ended and it stands still, and something of it is left: a process, files, a socket.
+    /// `ensure_absent` clears it away.
     Exited,
 }
 
@@ -80,6 +81,8 @@ pub struct HypervisorCapabilities {
     pub early_process: bool,
     /// Most processors that a VM may have.
     pub max_vcpus: u32,
+    /// Least memory that a VM may have: what a guest boots with here.
+    pub min_memory: ByteSize,
     /// Most memory that a VM may have.
     pub max_memory: ByteSize,
 }
@@ -121,10 +124,12 @@ pub trait Hypervisor: Debug + Send + Sync + 'static {
     /// Every id of which anything is left on the host, alive or not.
     async fn list(&self, cx: &CallCx) -> Result<Vec<VmId>>;
 
-    /// Waits until the monitor of an id is dead or gone, and returns at once where none is alive. Never polls.
+    /// Waits until the monitor of an id is dead or gone, or its guest has ended, and returns at once where none is alive.
+    /// Never polls.
     async fn wait_exit(&self, cx: &CallCx, id: VmId) -> Result<()>;
 
-    /// At most `max` bytes from the end of the guest's serial log, as the guest wrote them: hostile.
+    /// At most `max` bytes from the end of the guest's serial log, as the guest wrote them: hostile. The log of a guest
+    /// that ended by itself may be told for a while after its end.
     async fn console_log(&self, cx: &CallCx, id: VmId, max: usize) -> Result<Vec<u8>>;
 }
 

@@ -1,5 +1,6 @@
 //! The three ways to an image.
 
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::bundle::bundle;
@@ -52,8 +53,27 @@ pub async fn build_debian(config: &BuildConfig, on_progress: OnProgress<'_>) -> 
 /// An image from a raw filesystem that exists; with our kernel and initrd any Linux in it boots.
 pub async fn import(config: &ImportConfig, on_progress: OnProgress<'_>) -> Result<ImageBundle> {
     let mut steps = Steps { on: on_progress, number: 0, of: 3 };
+    let root = config.root.clone();
+    crate::host::blocking(move || Ok(is_ext4(&root)?)).await?;
     prepare(&config.build)?;
     finish(&config.build, config.root.clone(), &mut steps).await
+}
+
+/// Guests mount their root as an ext4: anything else would only fail in each of them.
+fn is_ext4(file: &Path) -> Result<(), ImageError> {
+    /// Where the superblock has its magic number.
+    const MAGIC: (u64, [u8; 2]) = (1024 + 56, [0x53, 0xef]);
+    let io = ImageError::io("read", file);
+    let opened = files::open_read(file).map_err(&io)?;
+    if !opened.metadata().map_err(&io)?.is_file() {
+        return Err(ImageError::NotExt4(file.to_owned()));
+    }
+    let mut found = [0; 2];
+    match opened.read_exact_at(&mut found, MAGIC.0) {
+        Ok(()) if found == MAGIC.1 => Ok(()),
+        Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => Err(io(error)),
+        _ => Err(ImageError::NotExt4(file.to_owned())),
+    }
 }
 
 fn prepare(config: &BuildConfig) -> Result<(), ImageError> {
@@ -86,4 +106,24 @@ async fn finish(config: &BuildConfig, root: PathBuf, steps: &mut Steps<'_>) -> R
     write_initrd(&config.agent, &kernel.modules, &initrd).await?;
     steps.begin("name it by its content");
     bundle(&config.name, root, BootFiles { kernel: kernel.kernel, initrd }, config.defaults.clone()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_22_what_is_no_ext4_is_refused_before_it_becomes_an_image() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk");
+        assert!(matches!(is_ext4(&path), Err(ImageError::Io { .. })));
+        assert!(matches!(is_ext4(folder.path()), Err(ImageError::NotExt4(_))));
+        let mut ext4 = vec![0; 4096];
+        ext4[1080..1082].copy_from_slice(&[0x53, 0xef]);
+        for (bytes, good) in [(vec![], false), (b"QFI\xfb".repeat(1000), false), (vec![0; 4096], false), (ext4, true)] {
+            std::fs::write(&path, bytes).unwrap();
+            let looked = is_ext4(&path);
+            assert!(looked.is_ok() == good && (good || matches!(looked, Err(ImageError::NotExt4(_)))), "{looked:?}");
+        }
+    }
 }

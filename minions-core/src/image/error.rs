@@ -21,6 +21,10 @@ pub(super) enum ImageError {
     NoPackage(String),
     #[error("{0} has no kernel with modules in it")]
     NoKernel(PathBuf),
+    #[error(
+        "{0} is no raw ext4 filesystem; a disk with partitions, a qcow2 or another filesystem is to be made one first"
+    )]
+    NotExt4(PathBuf),
     #[error("a program of the build failed")]
     Command(#[from] CommandError),
     #[error("cannot {what} {path}")]
@@ -43,6 +47,7 @@ impl From<ImageError> for Error {
             ImageError::NoModule(_) | ImageError::BadModule(_) | ImageError::NoKernel(_) => {
                 Self::invalid("kernel", text)
             }
+            ImageError::NotExt4(_) => Self::invalid("file", text),
             ImageError::NoPackage(_) => Self::new(ErrorKind::Unavailable, text),
             ImageError::Command(command) => {
                 let inner = Self::from(command);

@@ -59,8 +59,9 @@ fn check_limits(model: &Model, config: &VmmConfig) -> Result<()> {
     if config.vcpus.0 == 0 || config.vcpus.0 > limits.max_vcpus {
         return Err(Error::invalid("vcpus", format!("a VM has 1 to {} processors", limits.max_vcpus)));
     }
-    if config.memory.get() == 0 || config.memory > limits.max_memory {
-        return Err(Error::invalid("memory", format!("a VM has at most {} of memory", limits.max_memory)));
+    if config.memory < limits.min_memory || config.memory > limits.max_memory {
+        let text = format!("a VM here has {} to {} of memory", limits.min_memory, limits.max_memory);
+        return Err(Error::invalid("memory", text));
     }
     let memory = model.monitors.values().map(|monitor| monitor.config.memory.get()).fold(0, u64::saturating_add);
     let full = model.monitors.len() >= limits.max_vms
@@ -131,6 +132,7 @@ impl Hypervisor for InMemoryHypervisor {
             simulated: true,
             early_process: limits.early_process,
             max_vcpus: limits.max_vcpus,
+            min_memory: limits.min_memory,
             max_memory: limits.max_memory,
         }
     }

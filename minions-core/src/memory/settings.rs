@@ -27,7 +27,9 @@ pub struct Limits {
     pub max_total_memory: ByteSize,
     /// Processors of one VM.
     pub max_vcpus: u32,
-    /// Memory of one VM.
+    /// Least memory of one VM.
+    pub min_memory: ByteSize,
+    /// Most memory of one VM.
     pub max_memory: ByteSize,
     /// Bytes of all images and volumes together, quarantined ones included.
     pub storage: ByteSize,
@@ -51,6 +53,7 @@ impl Default for Limits {
             max_vms: 100_000,
             max_total_memory: ByteSize::gib(1 << 20),
             max_vcpus: 64,
+            min_memory: ByteSize::mib(64),
             max_memory: ByteSize::gib(256),
             storage: ByteSize::gib(1 << 20),
             max_volume: ByteSize::gib(16 << 10),

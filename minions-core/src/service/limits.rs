@@ -4,7 +4,7 @@ use crate::api::v1;
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::NodeInfo;
 use crate::store::{Guard, Owner};
-use crate::types::{ByteSize, ImageInfo, Vcpus, VmSpec};
+use crate::types::{ByteSize, ImageInfo, MIN_DATA_DISK, Vcpus, VmSpec};
 
 /// What an owner may have in all, stopped VMs counted too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,11 +60,6 @@ impl Default for Defaults {
     }
 }
 
-/// The least memory that a guest boots with.
-const MIN_MEMORY: ByteSize = ByteSize::mib(64);
-/// The least that a data disk has.
-const MIN_DATA: ByteSize = ByteSize::mib(16);
-
 /// What was asked, with defaults, checked against the host and the image.
 pub(super) fn spec(request: &v1::CreateVm, image: &ImageInfo, defaults: &Defaults, host: &NodeInfo) -> Result<VmSpec> {
     let vcpus = request.cpus.or(image.defaults.vcpus).unwrap_or(defaults.vcpus);
@@ -74,7 +69,7 @@ pub(super) fn spec(request: &v1::CreateVm, image: &ImageInfo, defaults: &Default
     size(vcpus, memory, host)?;
     between("disk", root, image.root_size, host.storage.max_volume)?;
     if data != ByteSize::default() {
-        between("data_disk", data, MIN_DATA, host.storage.max_volume)?;
+        between("data_disk", data, MIN_DATA_DISK, host.storage.max_volume)?;
     }
     let data = (data != ByteSize::default()).then_some(data);
     Ok(VmSpec { image: image.id, vcpus, memory, root, data })
@@ -89,7 +84,7 @@ pub(super) fn size(vcpus: Vcpus, memory: ByteSize, host: &NodeInfo) -> Result<()
     if vcpus.0 > most {
         return Err(no_capacity("cpus", format!("this host gives a VM at most {most} processors")));
     }
-    between("memory", memory, MIN_MEMORY, host.hypervisor.max_memory)
+    between("memory", memory, host.hypervisor.min_memory, host.hypervisor.max_memory)
 }
 
 fn between(field: &'static str, value: ByteSize, least: ByteSize, most: ByteSize) -> Result<()> {

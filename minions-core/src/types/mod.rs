@@ -25,6 +25,6 @@ pub use name::VmName;
 pub use net::{Cid, GuestNet, IfName, MacAddr};
 pub use operation::OperationVerb;
 pub use size::{ByteSize, Vcpus};
-pub use spec::{DiskRole, VmSpec, VolumeId};
+pub use spec::{DiskRole, MIN_DATA_DISK, VmSpec, VolumeId};
 pub use state::{StateReason, VmState};
 pub use time::{BootMark, Millis, StepReport, UnixMillis};

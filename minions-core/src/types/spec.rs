@@ -20,6 +20,9 @@ pub struct VmSpec {
     pub data: Option<ByteSize>,
 }
 
+/// The least that a data disk has: what the agent can make a file system on.
+pub const MIN_DATA_DISK: ByteSize = ByteSize::mib(16);
+
 /// Which of a VM's disks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -38,16 +38,6 @@ impl Lab {
         Some(lab)
     }
 
-    /// For what takes minutes: only where `MINIONS_REAL_SUITES` is set, too.
-    #[expect(clippy::disallowed_methods, reason = "a test's switch")]
-    pub fn find_slow(test: &str) -> Option<Self> {
-        if std::env::var_os("MINIONS_REAL_SUITES").is_none() {
-            eprintln!("SKIP {test}: it takes minutes; set MINIONS_REAL_SUITES");
-            return None;
-        }
-        Self::find(test)
-    }
-
     pub fn helper(&self) -> PathBuf {
         self.dir.join("bin/vhost-device-vsock")
     }

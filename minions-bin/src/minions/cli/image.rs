@@ -29,10 +29,10 @@ pub enum Image {
         #[command(flatten)]
         making: Making,
     },
-    /// Make an image of a raw filesystem, and give it to the service on this machine
+    /// Make an image of a raw ext4 filesystem, and give it to the service on this machine
     #[command(after_help = "Examples:\n  minions image import ./alpine.raw --name alpine")]
     Import {
-        /// The raw filesystem; it is only read
+        /// The raw ext4 filesystem; it is only read
         file: PathBuf,
         #[command(flatten)]
         making: Making,

@@ -36,13 +36,13 @@ pub struct Create {
     /// Processors
     #[arg(long, value_name = "N")]
     pub cpus: Option<u32>,
-    /// Memory, such as 2GiB
+    /// Memory, such as 2GiB; at least 96MiB with QEMU
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub memory: Option<ByteSize>,
     /// Root disk, such as 20GiB
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub disk: Option<ByteSize>,
-    /// Data disk, such as 100GiB
+    /// Data disk, such as 100GiB; at least 16MiB
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub data_disk: Option<ByteSize>,
     /// No data disk

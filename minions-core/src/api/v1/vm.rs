@@ -21,7 +21,7 @@ pub struct CreateVm {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<u32>))]
     pub cpus: Option<Vcpus>,
-    /// Memory, in bytes.
+    /// Memory, in bytes; every host has a least, which its refusal names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
     pub memory: Option<ByteSize>,
@@ -29,7 +29,7 @@ pub struct CreateVm {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
     pub disk: Option<ByteSize>,
-    /// Data disk, in bytes; 0 for none.
+    /// Data disk, in bytes; at least 16 MiB, or 0 for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
     pub data_disk: Option<ByteSize>,

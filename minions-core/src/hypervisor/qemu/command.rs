@@ -52,7 +52,13 @@ pub(super) fn helper(config: &VmmConfig, places: &Places) -> Vec<OsString> {
     vec!["--vm".into(), vm.into()]
 }
 
-pub(super) fn monitor(config: &VmmConfig, places: &Places, accel: Accel) -> Result<Vec<OsString>, QemuError> {
+/// `user` is whom the monitor becomes once its disks and sockets are open, before any guest runs.
+pub(super) fn monitor(
+    config: &VmmConfig,
+    places: &Places,
+    accel: Accel,
+    user: Option<u32>,
+) -> Result<Vec<OsString>, QemuError> {
     let memory = config.memory.as_mib();
     let mut words: Vec<String> = Vec::new();
     let mut add = |option: &str, value: String| words.extend([format!("-{option}"), value]);
@@ -67,7 +73,13 @@ pub(super) fn monitor(config: &VmmConfig, places: &Places, accel: Accel) -> Resu
     add("smp", config.vcpus.to_string());
     add("m", format!("{memory}M"));
     add("object", format!("memory-backend-memfd,id=mem0,size={memory}M,share=on"));
-    add("sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny".to_owned());
+    // The filter is there before the monitor becomes its user, which is one of the calls that it could deny. A process
+    // of another user than root has nothing to gain from them.
+    let elevate = if user.is_some() { "allow" } else { "deny" };
+    add("sandbox", format!("on,obsolete=deny,elevateprivileges={elevate},spawn=deny,resourcecontrol=deny"));
+    if let Some(user) = user {
+        add("runas", format!("{user}:{user}"));
+    }
     for (index, disk) in config.disks.iter().enumerate() {
         // A full host disk is the guest's I/O error, not a guest that stands still.
         let serial = disk.role.as_str();
@@ -93,12 +105,15 @@ pub(super) fn monitor(config: &VmmConfig, places: &Places, accel: Accel) -> Resu
     // The guest's serial log: a ring in the monitor's memory, bounded even while no daemon is alive.
     add("chardev", format!("ringbuf,id=serial0,size={}", super::console::RING));
     add("serial", "chardev:serial0".to_owned());
-    add("qmp", format!("unix:{},server=on,wait=off", escaped(&places.qmp())));
+    for socket in [places.qmp(), places.events()] {
+        add("qmp", format!("unix:{},server=on,wait=off", escaped(&socket)));
+    }
     add("kernel", escaped_plain(&config.boot.kernel));
     add("initrd", escaped_plain(&places.initrd()));
     add("append", cmdline(config));
-    // Nothing but what is named; not booted until it is told; ends with its guest.
-    for flag in ["nodefaults", "no-user-config", "no-reboot", "S"] {
+    // Nothing but what is named; not booted until it is told; stands still at its guest's end, for what the guest has
+    // said last is in the monitor's memory.
+    for flag in ["nodefaults", "no-user-config", "no-reboot", "no-shutdown", "S"] {
         words.push(format!("-{flag}"));
     }
     words.extend(["-display".to_owned(), "none".to_owned()]);
@@ -192,9 +207,22 @@ mod tests {
         }
     }
 
-    fn words() -> Vec<String> {
-        let words = monitor(&config(), &Places::new(Path::new("/r"), VmId::from_bits(1)), Accel::Emulation).unwrap();
+    fn words_of(user: Option<u32>) -> Vec<String> {
+        let places = Places::new(Path::new("/r"), VmId::from_bits(1));
+        let words = monitor(&config(), &places, Accel::Emulation, user).unwrap();
         words.into_iter().map(|word| word.into_string().unwrap()).collect()
+    }
+
+    fn words() -> Vec<String> {
+        words_of(None)
+    }
+
+    #[test]
+    fn a_monitor_becomes_its_own_user_or_may_become_nobody() {
+        let own = words_of(Some(200_000)).join(" ");
+        assert!(own.contains(" -runas 200000:200000 ") && own.contains("elevateprivileges=allow"), "{own}");
+        let ours = words().join(" ");
+        assert!(!ours.contains("runas") && ours.contains("elevateprivileges=deny"), "{ours}");
     }
 
     #[test]

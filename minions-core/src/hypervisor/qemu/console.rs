@@ -1,5 +1,6 @@
 //! The guest's serial log: a ring in the monitor's memory, drained into a bounded file when somebody asks.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
@@ -8,12 +9,38 @@ use serde_json::json;
 use super::error::QemuError;
 use super::wire::{Qmp, base64};
 use crate::host::files;
+use crate::types::VmId;
 
 /// Bytes of the ring: a guest that talks overwrites its own past, and no disk is filled while nobody is there to read.
 pub(super) const RING: u64 = 1 << 20;
 
 /// Bytes of each of the two files that keep what was read.
 const KEPT: u64 = 1 << 20;
+
+/// Bytes that are kept of what a guest said before its end, and of how many guests.
+pub(super) const LAST_WORDS: usize = 64 << 10;
+const REMEMBERED: usize = 64;
+
+/// What guests said before they ended. A log goes with its monitor, and whoever asks why a guest ended comes later.
+/// In memory, a few MiB at most: the last ones that ended, until the daemon does.
+#[derive(Debug, Default)]
+pub(super) struct LastWords(VecDeque<(VmId, Vec<u8>)>);
+
+impl LastWords {
+    /// Instead of what the same VM's guest before it said.
+    pub fn keep(&mut self, id: VmId, said: Vec<u8>) {
+        if said.is_empty() {
+            return;
+        }
+        self.0.retain(|(known, _)| *known != id);
+        self.0.truncate(REMEMBERED - 1);
+        self.0.push_front((id, said));
+    }
+
+    pub fn of(&self, id: VmId) -> Vec<u8> {
+        self.0.iter().find(|(known, _)| *known == id).map(|(_, said)| said.clone()).unwrap_or_default()
+    }
+}
 
 /// Moves what the ring holds to the file.
 pub(super) async fn drain(qmp: &mut Qmp, path: &Path) -> Result<(), QemuError> {
@@ -64,6 +91,20 @@ pub(super) fn tail(path: &Path, max: usize) -> Result<Vec<u8>, QemuError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn load_11_the_last_words_of_the_last_guests_are_kept_and_no_more() {
+        let mut words = LastWords::default();
+        for number in 0..200 {
+            words.keep(VmId::from_bits(number), vec![1]);
+            words.keep(VmId::from_bits(1), b"again".to_vec());
+            words.keep(VmId::from_bits(1), Vec::new());
+        }
+        assert_eq!(words.0.len(), REMEMBERED);
+        assert_eq!(words.of(VmId::from_bits(1)), b"again");
+        assert_eq!(words.of(VmId::from_bits(199)), [1]);
+        assert!(words.of(VmId::from_bits(2)).is_empty());
+    }
 
     #[test]
     fn load_11_ten_gibibytes_of_talk_leave_two_mebibytes_and_the_end_of_it() {

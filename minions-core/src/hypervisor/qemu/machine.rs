@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::net::UnixStream;
 
 use super::command;
-use super::console;
+use super::console::{self, LAST_WORDS};
 use super::error::QemuError;
 use super::places::Places;
 use super::wire::Qmp;
@@ -19,6 +19,9 @@ use crate::types::{UnixMillis, VmId};
 /// How often, and how long apart, a key is asked for whose holder cannot be seen: two seconds in all.
 const MOMENTS: u32 = 400;
 const MOMENT: Duration = Duration::from_millis(5);
+
+/// How long the last words of a guest may take to be heard.
+const MOMENT_OF_SILENCE: Duration = Duration::from_secs(2);
 
 /// The handle of one VM's monitor; holds nothing.
 #[derive(Debug)]
@@ -74,13 +77,7 @@ impl Machine {
 
     /// What the monitor says of itself.
     pub async fn phase(&self) -> Result<VmmPhase, QemuError> {
-        let status = self.talk(async |qmp| qmp.ask("query-status", Value::Null).await).await?;
-        match status.get("status").and_then(Value::as_str) {
-            Some("prelaunch" | "inmigrate") => Ok(VmmPhase::Prepared),
-            Some("shutdown" | "internal-error" | "guest-panicked") => Ok(VmmPhase::Exited),
-            Some(_) => Ok(VmmPhase::Running),
-            None => Err(QemuError::Protocol(status.to_string().chars().take(80).collect())),
-        }
+        self.talk(async |qmp| qmp.phase().await).await
     }
 
     /// The epoch of a live monitor.
@@ -129,8 +126,7 @@ impl Machine {
     /// Lets a prepared guest run. A running one is left alone.
     pub async fn boot(&self) -> Result<(), QemuError> {
         self.talk(async |qmp| {
-            let status = qmp.ask("query-status", Value::Null).await?;
-            if status.get("status").and_then(Value::as_str) == Some("prelaunch") {
+            if qmp.phase().await? == VmmPhase::Prepared {
                 qmp.ask("cont", Value::Null).await?;
             }
             Ok(())
@@ -144,23 +140,63 @@ impl Machine {
             let ended = tokio::select! {
                 ended = monitor.exited() => ended,
                 ended = helper.exited() => ended,
+                () = self.guest_ends() => Ok(()),
             };
             ended.map_err(QemuError::io("wait for the end of a monitor"))?;
         }
         Ok(())
     }
 
-    pub async fn console(&self, max: usize) -> Result<Vec<u8>, QemuError> {
-        let path = self.places.console();
-        let pair = self.pair().await?;
-        if pair.monitor.is_some() {
-            let drained = self.talk(async |qmp| console::drain(qmp, &path).await).await;
-            if let Err(error) = drained
-                && self.pair().await?.monitor.is_some()
-            {
-                return Err(error);
-            }
+    /// Until the guest has ended, and its monitor stands still. A monitor that cannot be heard is one that ends, which
+    /// others see.
+    pub async fn guest_ends(&self) {
+        let heard = match UnixStream::connect(self.places.events()).await {
+            Ok(stream) => Qmp::guest_ends(stream).await.is_ok(),
+            Err(_) => false,
+        };
+        if !heard {
+            std::future::pending().await
         }
+    }
+
+    /// Keeps what a guest said last, before its monitor goes and the log with it.
+    pub async fn keep_last_words(&self, alive: bool) {
+        let said = tokio::time::timeout(MOMENT_OF_SILENCE, async {
+            // One that is ended from outside has no last words, but what was read of it before.
+            if alive && self.phase().await? == VmmPhase::Exited {
+                self.drain().await?;
+            }
+            self.said(LAST_WORDS).await
+        });
+        match said.await {
+            Ok(Ok(said)) => self.hypervisor.last_words().keep(self.id, said),
+            // Not worth a wait: the monitor is to go.
+            Ok(Err(error)) => tracing::debug!(vm = %self.id, %error, "a guest's last words were not heard"),
+            Err(_) => tracing::debug!(vm = %self.id, "a guest's last words were not heard in time"),
+        }
+    }
+
+    /// What guests of this VM said before, and behind it what the one that runs has said.
+    pub async fn console(&self, max: usize) -> Result<Vec<u8>, QemuError> {
+        if self.pair().await?.monitor.is_some()
+            && let Err(error) = self.drain().await
+            && self.pair().await?.monitor.is_some()
+        {
+            return Err(error);
+        }
+        let mut said = self.hypervisor.last_words().of(self.id);
+        said.extend(self.said(max).await?);
+        Ok(said.split_off(said.len().saturating_sub(max)))
+    }
+
+    async fn drain(&self) -> Result<(), QemuError> {
+        let path = self.places.console();
+        self.talk(async |qmp| console::drain(qmp, &path).await).await
+    }
+
+    /// The end of what was read of the log.
+    async fn said(&self, max: usize) -> Result<Vec<u8>, QemuError> {
+        let path = self.places.console();
         let read = tokio::task::spawn_blocking(move || console::tail(&path, max)).await;
         read.map_err(|error| QemuError::Io { what: "read the serial log", source: io::Error::other(error) })?
     }

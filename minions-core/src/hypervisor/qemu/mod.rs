@@ -5,6 +5,12 @@
 //! dead, the monitor is. What a live one was configured with is read from the words it was started with, never from a
 //! file. Beside the guest's memory, QEMU itself takes some 60 MiB (its translation cache in emulation more), the
 //! helper 4 MiB.
+//!
+//! Where the daemon is root, QEMU becomes the unprivileged user of its VM before a guest runs. The helper, which sees
+//! nothing but the rings of one VSOCK device, stays the daemon's user: it connects to sockets that are the daemon's.
+//!
+//! A guest that ends leaves its monitor standing still, with its serial log in memory; whoever waits for the end is told,
+//! and the log's end is kept before the monitor goes.
 
 mod command;
 mod console;
@@ -20,7 +26,7 @@ mod wire;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
@@ -28,13 +34,14 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use super::{Hypervisor, HypervisorCapabilities, VmmConfig, VmmStatus};
 use crate::env::{CallCx, Env};
 use crate::error::{Effect, Error, Result};
-use crate::host::{files, key::Holders};
+use crate::host::{files, key::Holders, process};
 use crate::types::{ByteSize, StepReport, StopHow, VmId, names};
 
 pub use command::Accel;
 pub use preflight::preflight;
 pub use probe::{KvmProbe, KvmVerdict, probe_kvm};
 
+use console::LastWords;
 use error::QemuError;
 use machine::Machine;
 use places::Places;
@@ -67,6 +74,9 @@ struct Inner {
     env: Env,
     /// Who holds which key, as last seen. Held while the host's processes are searched, never across an await.
     holders: Mutex<Holders>,
+    last_words: Mutex<LastWords>,
+    /// Whether a monitor can become the user that its VM has.
+    own_users: bool,
     /// One change at a time for each VM, and one conversation with each monitor.
     turns: Mutex<Turns>,
 }
@@ -90,8 +100,20 @@ impl QemuHypervisor {
         let version = preflight::qemu_version(&config.qemu).await?;
         preflight::helper_version(&config.vsock_helper).await?;
         files::make_dir(&config.run_dir).map_err(QemuError::io("make the folder of running VMs"))?;
-        let holders = Mutex::default();
-        Ok(Self(Arc::new(Inner { config, version, env, holders, turns: Mutex::default() })))
+        Ok(Self(Arc::new(Inner {
+            config,
+            version,
+            env,
+            holders: Mutex::default(),
+            last_words: Mutex::default(),
+            own_users: process::may_start_as_others(),
+            turns: Mutex::default(),
+        })))
+    }
+
+    /// Never held across an await.
+    fn last_words(&self) -> MutexGuard<'_, LastWords> {
+        self.0.last_words.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn turn(&self, id: VmId, turn: Turn) -> OwnedMutexGuard<()> {
@@ -149,6 +171,7 @@ impl Hypervisor for QemuHypervisor {
             // QEMU opens its disks when it is started.
             early_process: false,
             max_vcpus: self.0.config.max_vcpus,
+            min_memory: command::MIN_MEMORY,
             max_memory: self.0.config.max_memory,
         }
     }

@@ -48,6 +48,11 @@ impl Places {
         self.dir.join("qmp")
     }
 
+    /// QEMU's second control socket, on which somebody waits for the guest's end.
+    pub fn events(&self) -> PathBuf {
+        self.dir.join("events")
+    }
+
     /// Between QEMU and the helper.
     pub fn vhost(&self) -> PathBuf {
         self.dir.join("vhost")

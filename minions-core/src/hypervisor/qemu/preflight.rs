@@ -9,6 +9,7 @@ use super::{QemuConfig, places};
 use crate::error::{Error, Result};
 use crate::host::command::{CommandError, Tool};
 use crate::host::preflight::{Finding, disk_space, open_files, socket_paths};
+use crate::host::process::may_start_as_others;
 use crate::types::ByteSize;
 
 const QEMU_FIX: &str = "apt-get install qemu-system-x86 qemu-utils";
@@ -86,11 +87,29 @@ pub async fn preflight(config: &QemuConfig, kvm: &KvmVerdict) -> Vec<Finding> {
             "run on a host with hardware virtualization, and let this user open /dev/kvm",
         ),
     });
+    findings.push(users());
     findings.push(socket_paths(&config.run_dir, places::LONGEST));
     let there: PathBuf = config.run_dir.ancestors().find(|dir| dir.is_dir()).unwrap_or(Path::new("/")).to_owned();
     findings.push(disk_space(&there, ByteSize::gib(2)));
     findings.push(open_files(4096));
     findings
+}
+
+/// As whom monitors run.
+fn users() -> Finding {
+    const ID: &str = "users";
+    if may_start_as_others() {
+        return Finding::ok(ID, "the monitor of each VM runs as a user of its own");
+    }
+    if rustix::process::geteuid().is_root() {
+        let message = "monitors run as root: this root may not become another user, or not look into their processes";
+        return Finding::warn(
+            ID,
+            message,
+            "grant CAP_SETUID, CAP_SETGID, CAP_KILL and CAP_SYS_PTRACE, or do not be root",
+        );
+    }
+    Finding::ok(ID, "monitors run as this user")
 }
 
 #[cfg(test)]

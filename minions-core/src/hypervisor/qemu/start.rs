@@ -17,7 +17,7 @@ use super::machine::Machine;
 use super::wire::Qmp;
 use crate::host::spawn::{Detached, Spawned, spawn};
 use crate::host::{files, inotify, key};
-use crate::hypervisor::VmmConfig;
+use crate::hypervisor::{VmmConfig, VmmPhase};
 use crate::types::StepReport;
 
 /// How long a process may take until it listens. On a machine that is busy to its neck a start takes seconds.
@@ -30,10 +30,13 @@ impl Machine {
         if let (Some(monitor), Some(_)) = (&pair.monitor, &pair.helper)
             && let Some(have) = self.epoch(monitor)?
         {
-            return match have == config.epoch {
-                true => self.ready().await,
-                false => Err(QemuError::Epoch { id: self.id, have, want: config.epoch }),
-            };
+            let phase = if have == config.epoch { self.ready().await } else { self.phase().await };
+            match phase {
+                // Its guest has ended: it is cleared away like a dead one.
+                Ok(VmmPhase::Exited) => {}
+                _ if have != config.epoch => return Err(QemuError::Epoch { id: self.id, have, want: config.epoch }),
+                phase => return phase.map(|_| StepReport::empty()),
+            }
         }
         self.clear().await?;
         present(config)?;
@@ -50,11 +53,10 @@ impl Machine {
     }
 
     /// One that is alive may have been started a moment ago by a call that was given up: wait until it listens.
-    async fn ready(&self) -> Result<StepReport, QemuError> {
+    async fn ready(&self) -> Result<VmmPhase, QemuError> {
         let stream = tokio::time::timeout(PATIENCE, inotify::connect_when_there(&self.places.qmp())).await;
         stream.map_err(|_| QemuError::Mute)?.map_err(|_| QemuError::Closed)?;
-        self.phase().await?;
-        Ok(StepReport::empty())
+        self.phase().await
     }
 
     /// The folder, the note of the epoch, and the initrd of this boot.
@@ -82,7 +84,8 @@ impl Machine {
         let vhost = vhost.into_std().map_err(&io)?;
         vhost.set_nonblocking(false).map_err(&io)?;
         let device = File::from(std::os::fd::OwnedFd::from(vhost));
-        let words = command::monitor(config, &self.places, self.hypervisor.0.config.accel)?;
+        let user = self.hypervisor.0.own_users.then_some(config.uid).filter(|uid| *uid != 0);
+        let words = command::monitor(config, &self.places, self.hypervisor.0.config.accel, user)?;
         let program = self.hypervisor.0.config.qemu.clone();
         let _turn = self.hypervisor.turn(self.id, Turn::Talk).await;
         let spawned = self.spawn("the monitor", program, words, self.places.monitor_key(), Some(device)).await?;

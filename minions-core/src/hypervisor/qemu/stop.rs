@@ -43,7 +43,13 @@ impl Machine {
                 Ok(crate::hypervisor::VmmPhase::Running) => {}
                 _ => return false,
             }
-            self.power_button().await.is_ok() && monitor.exited().await.is_ok()
+            if self.power_button().await.is_err() {
+                return false;
+            }
+            tokio::select! {
+                ended = monitor.exited() => ended.is_ok(),
+                () = self.guest_ends() => true,
+            }
         };
         tokio::time::timeout(grace, going).await.unwrap_or(false)
     }
@@ -51,6 +57,7 @@ impl Machine {
     /// Ends what is alive and removes what is left.
     pub async fn clear(&self) -> Result<(), QemuError> {
         let Pair { monitor, helper } = self.pair().await?;
+        self.keep_last_words(monitor.is_some()).await;
         // QEMU first: without its helper it would only complain.
         for process in [monitor, helper].into_iter().flatten() {
             let io = QemuError::io("end a process of a VM");

@@ -7,6 +7,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
 use super::error::QemuError;
+use crate::hypervisor::VmmPhase;
 
 /// The longest line that a monitor may say: a read of the console's ring, in base 64, and some words.
 const MAX_LINE: u64 = 256 << 10;
@@ -21,13 +22,43 @@ pub(super) struct Qmp(BufReader<UnixStream>);
 impl Qmp {
     /// Begins one on a connected socket.
     pub async fn begin(stream: UnixStream) -> Result<Self, QemuError> {
+        tokio::time::timeout(PATIENCE, Self::in_turn(stream)).await.map_err(|_| QemuError::Mute)?
+    }
+
+    /// Begins one after those that others have on the same socket, however long they talk.
+    async fn in_turn(stream: UnixStream) -> Result<Self, QemuError> {
         let mut qmp = Self(BufReader::new(stream));
-        let greeting = tokio::time::timeout(PATIENCE, qmp.line()).await.map_err(|_| QemuError::Mute)??;
+        let greeting = qmp.line().await?;
         if greeting.get("QMP").is_none() {
             return Err(QemuError::Protocol(short(&greeting)));
         }
         qmp.ask("qmp_capabilities", Value::Null).await?;
         Ok(qmp)
+    }
+
+    /// Waits, in turn and without end, until the monitor's guest has ended.
+    pub async fn guest_ends(stream: UnixStream) -> Result<(), QemuError> {
+        let mut qmp = Self::in_turn(stream).await?;
+        // Whatever happened before is told by the status, whatever comes after it by an event.
+        if qmp.phase().await? == VmmPhase::Exited {
+            return Ok(());
+        }
+        loop {
+            if qmp.line().await?.get("event").and_then(Value::as_str) == Some("SHUTDOWN") {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What the monitor says of itself.
+    pub async fn phase(&mut self) -> Result<VmmPhase, QemuError> {
+        let status = self.ask("query-status", Value::Null).await?;
+        match status.get("status").and_then(Value::as_str) {
+            Some("prelaunch" | "inmigrate") => Ok(VmmPhase::Prepared),
+            Some("shutdown" | "internal-error" | "guest-panicked") => Ok(VmmPhase::Exited),
+            Some(_) => Ok(VmmPhase::Running),
+            None => Err(QemuError::Protocol(short(&status))),
+        }
     }
 
     /// One command and its answer; events in between are left out.
@@ -130,5 +161,23 @@ mod tests {
         assert!(matches!(answers("{}\n").await, Err(QemuError::Protocol(_))));
         let refused = answers("{\"error\": {\"desc\": \"no\"}}\n").await;
         assert!(matches!(refused, Err(QemuError::Refused { .. })), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_guest_is_told_whether_it_came_before_or_after_the_question() {
+        for said in [
+            "{\"return\": {\"status\": \"shutdown\"}}\n",
+            "{\"return\": {\"status\": \"running\"}}\n{\"event\": \"RTC_CHANGE\"}\n{\"event\": \"SHUTDOWN\"}\n",
+        ] {
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            let talk = format!("{{\"QMP\": {{}}}}\n{{\"return\": {{}}}}\n{said}");
+            theirs.write_all(talk.as_bytes()).await.unwrap();
+            Qmp::guest_ends(ours).await.unwrap();
+        }
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let talk = "{\"QMP\": {}}\n{\"return\": {}}\n{\"return\": {\"status\": \"running\"}}\n{\"event\": \"STOP\"}\n";
+        theirs.write_all(talk.as_bytes()).await.unwrap();
+        drop(theirs);
+        assert!(matches!(Qmp::guest_ends(ours).await, Err(QemuError::Closed)));
     }
 }

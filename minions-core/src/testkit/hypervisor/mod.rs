@@ -28,6 +28,7 @@ macro_rules! hypervisor_suite {
                 a_missing_port_is_not_found_and_boots_nothing,
                 another_epoch_is_a_conflict_and_touches_nothing,
                 the_same_start_at_once_is_one_monitor,
+                the_least_memory_that_it_tells_of_is_enough_and_less_is_refused,
                 a_dropped_start_leaves_nothing_that_the_list_hides,
                 nothing_is_left_after_absence,
                 the_end_of_a_monitor_wakes_whoever_waits_for_it,

@@ -7,7 +7,7 @@ use crate::error::ErrorKind;
 use crate::hypervisor::VmmPhase;
 use crate::testkit::drops::polled;
 use crate::testkit::{cx, skip};
-use crate::types::{NicBackend, StopHow};
+use crate::types::{ByteSize, NicBackend, StopHow};
 
 pub async fn nothing_is_known_of_a_monitor_that_never_was(
     make: &impl AsyncFn(PathBuf) -> HypervisorScene,
@@ -149,5 +149,22 @@ pub async fn a_dropped_start_leaves_nothing_that_the_list_hides(
         assert_eq!((stage.observe(config.id).await, stage.list().await), (None, vec![]), "after {polls} polls");
     }
     let config = stage.running().await;
+    hypervisor.ensure_absent(&cx(), config.id, &StopHow::Force).await.unwrap();
+}
+
+pub async fn the_least_memory_that_it_tells_of_is_enough_and_less_is_refused(
+    make: &impl AsyncFn(PathBuf) -> HypervisorScene,
+    folder: &Path,
+) {
+    let stage = Stage::new(make, folder).await;
+    let (hypervisor, mut config) = (&stage.scene.hypervisor, stage.config(1).await);
+    let least = hypervisor.capabilities().min_memory;
+    config.memory = ByteSize::bytes(least.get() - 512);
+    let error = hypervisor.ensure_running(&cx(), &config).await.expect_err("too little memory");
+    assert_eq!((error.kind(), error.field()), (ErrorKind::InvalidArgument, Some("memory")), "{}", error.chain());
+    assert_eq!(stage.list().await, []);
+    config.memory = least;
+    hypervisor.ensure_running(&cx(), &config).await.unwrap();
+    assert_eq!(stage.phase(config.id).await, Some(VmmPhase::Running));
     hypervisor.ensure_absent(&cx(), config.id, &StopHow::Force).await.unwrap();
 }
