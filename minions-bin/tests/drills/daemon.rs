@@ -11,10 +11,14 @@ use minions_core::api::v1;
 use minions_core::http::client::{Endpoint, HttpControlPlane};
 use minions_core::service::{Caller, ControlPlane, IdempotencyKey, VmAction, VmRef};
 use minions_core::types::{
-    BootFiles, ByteSize, FileDigest, ImageBundle, ImageDefaults, ImageManifest, OperationId, Vcpus, VmId,
+    BootFiles, ByteSize, EventSeq, FileDigest, ImageBundle, ImageDefaults, ImageManifest, OperationId, Vcpus, VmId,
+    VmState,
 };
 
-pub const MINIONS: &str = env!("CARGO_BIN_EXE_minions");
+/// The program under test.
+pub fn minions() -> PathBuf {
+    std::env::var_os("MINIONS_BIN").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_minions")), PathBuf::from)
+}
 
 /// What VMs are run by.
 #[derive(Clone, Debug)]
@@ -28,7 +32,7 @@ pub struct Programs {
 impl Programs {
     /// The stub, which lies beside the binary under test once the workspace was built.
     pub fn stub(test: &str) -> Option<Self> {
-        let stub = Path::new(MINIONS).with_file_name("stub-vmm");
+        let stub = Path::new(env!("CARGO_BIN_EXE_minions")).with_file_name("stub-vmm");
         if !stub.is_file() {
             println!("SKIP {test}: no {}; build the workspace with --all-features", stub.display());
             return None;
@@ -68,6 +72,11 @@ fn client(folder: &Path) -> Arc<HttpControlPlane> {
     Arc::new(HttpControlPlane::new(endpoint, None))
 }
 
+/// Whether it is about a VM that is now in this state.
+pub fn is_state(body: &v1::EventBody, state: VmState) -> bool {
+    matches!(body, v1::EventBody::State { state: now, .. } if *now == state)
+}
+
 pub fn me() -> Caller {
     Caller::tenant("me")
 }
@@ -89,29 +98,53 @@ impl Site {
 
     /// The command line in this folder.
     pub fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(MINIONS);
+        let mut command = Command::new(minions());
         command.arg("--dir").arg(self.dir()).args(words).stdin(Stdio::null());
         command
     }
 
+    /// A place beside the daemon's folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The folder that brings the real programs.
+    pub fn lab(&self) -> &Path {
+        self.programs.lab.as_deref().unwrap()
+    }
+
+    /// Runs a command, which must end well; what it wrote.
+    pub fn ok(&self, words: &[&str]) -> String {
+        let output = self.command(words).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{words:?}: {}: {said}{}", output.status, self.log());
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub fn json(&self, words: &[&str]) -> serde_json::Value {
+        serde_json::from_str(&self.ok(words)).unwrap()
+    }
+
     /// Starts the daemon and waits until it says that it is ready.
     pub fn start(&mut self) -> Daemon {
-        let began = std::time::Instant::now();
-        let child = loop {
-            let log = File::options().append(true).create(true).open(self.folder.path().join("log")).unwrap();
-            let mut command = self.command(&["serve", "--backend", "qemu"]);
-            let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
-            let mut line = String::new();
-            BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-            if line.starts_with("ready:") {
-                break child;
-            }
-            // A process that the one before was about to start may hold its folder for a moment after its end: the
-            // refusal is right, and whoever supervises a daemon starts it again.
-            let code = child.wait().unwrap().code();
-            assert!(code == Some(5) && began.elapsed().as_secs() < 5, "{code:?}, {line:?}: {}", self.log());
-            std::thread::sleep(Duration::from_millis(100));
-        };
+        let child = self.spawn();
+        self.ready(child)
+    }
+
+    /// Starts the daemon.
+    pub fn spawn(&self) -> Child {
+        let log = File::options().append(true).create(true).open(self.folder.path().join("log")).unwrap();
+        let mut command = self.command(&["serve", "--backend", "qemu"]);
+        command.stdout(Stdio::piped()).stderr(log).spawn().unwrap()
+    }
+
+    /// Waits until it says that it is ready.
+    pub fn ready(&mut self, mut child: Child) -> Daemon {
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        if !line.starts_with("ready:") {
+            panic!("{:?}, {line:?}: {}", child.wait(), self.log());
+        }
         // A new client: its connections are to this daemon.
         self.plane = client(self.folder.path());
         Daemon(child)
@@ -182,6 +215,28 @@ impl Site {
         }
     }
 
+    /// The next event that fits.
+    pub async fn event(&self, after: EventSeq, within: Duration, fits: impl Fn(&v1::EventBody) -> bool) -> v1::Event {
+        let until = tokio::time::Instant::now() + within;
+        let mut after = after;
+        loop {
+            let left = until.saturating_duration_since(tokio::time::Instant::now());
+            let page = self.plane.events(&me(), after, 100, left).await.unwrap();
+            if let Some(event) = page.events.iter().find(|event| fits(&event.body)) {
+                return event.clone();
+            }
+            assert!(!left.is_zero(), "it did not happen within {within:?}: {}", self.log());
+            after = page.next;
+        }
+    }
+
+    /// Waits until a VM has left its running, and is back.
+    pub async fn runs_again(&self, after: EventSeq) {
+        let within = Duration::from_secs(120);
+        let left = self.event(after, within, |body| is_state(body, VmState::Starting)).await;
+        self.event(left.seq, within, |body| is_state(body, VmState::Running)).await;
+    }
+
     pub async fn succeeds(&self, id: OperationId) {
         let ended = self.ends(id).await;
         assert_eq!(ended.outcome, v1::OperationOutcome::Succeeded, "{ended:?}: {}", self.log());
@@ -199,6 +254,12 @@ impl Drop for Site {
     }
 }
 
+/// Sends a signal to a child.
+pub fn signal(child: &Child, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
 impl Daemon {
     /// As `kill -9` does.
     pub fn kill(mut self) {
@@ -206,9 +267,12 @@ impl Daemon {
         self.0.wait().unwrap();
     }
 
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
     pub fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_raw(self.0.id().try_into().unwrap()).unwrap();
-        rustix::process::kill_process(pid, signal).unwrap();
+        self::signal(&self.0, signal);
     }
 
     /// How it has ended, if it has.

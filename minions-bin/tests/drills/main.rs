@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test starts processes, and reads its settings from the environment")]
 
 mod census;
+#[allow(dead_code, reason = "the tests of real guests take more of it")]
 mod daemon;
 mod kills;
 
@@ -14,10 +15,10 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::Duration;
 
-use daemon::{Daemon, Programs, Site, me};
+use daemon::{Daemon, Programs, Site, is_state, me};
 use minions_core::api::v1;
 use minions_core::service::ControlPlane;
-use minions_core::types::{EventSeq, VmId, VmState};
+use minions_core::types::{VmId, VmState};
 use rustix::process::Signal;
 use tokio::time::Instant;
 
@@ -28,23 +29,38 @@ fn setting(name: &str, otherwise: u64) -> u64 {
 /// How soon what happened must be known (RP-4).
 const SOON: Duration = Duration::from_secs(5);
 
+/// The drill, and what it took.
+async fn kills(name: &str, programs: Programs, kills: u64, most: usize, longest: Duration) {
+    let (seed, kills) = (setting("MINIONS_SEED", 1), setting("MINIONS_KILLS", kills));
+    let began = Instant::now();
+    let requests = kills::kill_and_settle(programs, seed, kills, most, longest).await;
+    println!(
+        "drill {name} MINIONS_SEED={seed} kills={kills} requests={requests} seconds={}",
+        began.elapsed().as_secs()
+    );
+}
+
+/// How long a stand-in for a guest is let live at most: a create takes a tenth of it.
+const QUICK: Duration = Duration::from_millis(250);
+
 #[tokio::test]
 async fn rp_1_kill_9_at_random_moments_loses_nothing_and_leaves_nothing() {
     let Some(programs) = Programs::stub("rp_1") else { return };
-    let (seed, kills) = (setting("MINIONS_SEED", 1), setting("MINIONS_KILLS", 60));
-    let began = Instant::now();
-    let requests = kills::kill_and_settle(programs, seed, kills, 6, Duration::from_millis(250)).await;
-    println!("drill MINIONS_SEED={seed} kills={kills} requests={requests} seconds={}", began.elapsed().as_secs());
+    kills("stub", programs, 40, 6, QUICK).await;
+}
+
+#[tokio::test]
+#[ignore = "slow: 300 times"]
+async fn rp_1_kill_9_at_300_random_moments_loses_nothing_and_leaves_nothing() {
+    let Some(programs) = Programs::stub("rp_1") else { return };
+    kills("stub", programs, 300, 6, QUICK).await;
 }
 
 #[tokio::test]
 #[ignore = "slow: boots real guests"]
-async fn rp_3_kill_9_at_random_moments_of_real_guests_loses_nothing_and_leaves_nothing() {
-    let Some(programs) = Programs::real("rp_3") else { return };
-    let (seed, kills) = (setting("MINIONS_SEED", 1), setting("MINIONS_KILLS", 10));
-    let began = Instant::now();
-    let requests = kills::kill_and_settle(programs, seed, kills, 2, Duration::from_secs(6)).await;
-    println!("drill real MINIONS_SEED={seed} kills={kills} requests={requests} seconds={}", began.elapsed().as_secs());
+async fn rp_1_kill_9_at_random_moments_of_real_guests_loses_nothing_and_leaves_nothing() {
+    let Some(programs) = Programs::real("rp_1") else { return };
+    kills("real", programs, 10, 2, Duration::from_secs(6)).await;
 }
 
 /// A site with VMs that run.
@@ -73,7 +89,9 @@ async fn they_stay_and_are_taken_up_again(programs: Programs, within: Duration) 
         let ran = site.command(&["exec", name, "-n", "--", "true"]).output().unwrap();
         assert!(ran.status.success(), "{}: {}", String::from_utf8_lossy(&ran.stderr), site.log());
     }
-    assert!(began.elapsed() < within, "it took {:?}", began.elapsed());
+    let took = began.elapsed();
+    println!("drill: three VMs are taken up again and entered after {took:?}");
+    assert!(took < within, "it took {took:?}");
     let after: Vec<_> = vms.iter().map(|vm| census::of(&site.dir(), *vm)).collect();
     assert_eq!(after, before, "INV-11: the same processes");
     daemon.end();
@@ -89,37 +107,33 @@ async fn rp_3_vms_outlive_kill_9_of_the_daemon_and_are_entered_within_5_seconds(
 #[ignore = "slow: boots real guests"]
 async fn rp_3_real_vms_outlive_kill_9_of_the_daemon() {
     let Some(programs) = Programs::real("rp_3") else { return };
-    they_stay_and_are_taken_up_again(programs, 4 * SOON).await;
+    they_stay_and_are_taken_up_again(programs, SOON).await;
 }
 
-/// The next event that fits.
-async fn event(site: &Site, after: EventSeq, within: Duration, fits: impl Fn(&v1::EventBody) -> bool) -> v1::Event {
-    let until = Instant::now() + within;
-    let mut after = after;
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        let page = site.plane.events(&me(), after, 100, left).await.unwrap();
-        if let Some(event) = page.events.iter().find(|event| fits(&event.body)) {
-            return event.clone();
-        }
-        assert!(!left.is_zero(), "it did not happen within {within:?}: {}", site.log());
-        after = page.next;
-    }
+async fn the_death_of_a_monitor_is_told(programs: Programs) {
+    let (site, daemon, vms) = with_vms(programs, &["a"]).await;
+    let monitor = census::monitor(&site.dir(), vms[0]).unwrap();
+    let last = site.plane.last_event(&me()).await.unwrap();
+    let (pid, began) = (rustix::process::Pid::from_raw(monitor.pid).unwrap(), Instant::now());
+    rustix::process::kill_process(pid, Signal::KILL).unwrap();
+    let told = site.event(last, SOON, |body| is_state(body, VmState::Starting)).await;
+    println!("drill: a monitor was killed, and that is told after {:?}", began.elapsed());
+    site.event(told.seq, 12 * SOON, |body| is_state(body, VmState::Running)).await;
+    assert_ne!(census::monitor(&site.dir(), vms[0]).unwrap().pid, monitor.pid);
+    daemon.end();
 }
 
 #[tokio::test]
 async fn rp_4_the_death_of_a_monitor_is_known_within_5_seconds_and_mended() {
     let Some(programs) = Programs::stub("rp_4") else { return };
-    let (site, daemon, vms) = with_vms(programs, &["a"]).await;
-    let monitor = census::monitor(&site.dir(), vms[0]).unwrap();
-    let last = site.plane.last_event(&me()).await.unwrap();
-    let pid = rustix::process::Pid::from_raw(monitor.pid).unwrap();
-    rustix::process::kill_process(pid, Signal::KILL).unwrap();
-    let is = |state: VmState| move |body: &v1::EventBody| matches!(body, v1::EventBody::State { state: now, .. } if *now == state);
-    let told = event(&site, last, SOON, is(VmState::Starting)).await;
-    event(&site, told.seq, 4 * SOON, is(VmState::Running)).await;
-    assert_ne!(census::monitor(&site.dir(), vms[0]).unwrap().pid, monitor.pid);
-    daemon.end();
+    the_death_of_a_monitor_is_told(programs).await;
+}
+
+#[tokio::test]
+#[ignore = "slow: boots real guests"]
+async fn rp_4_the_death_of_a_real_monitor_is_known_within_5_seconds_and_mended() {
+    let Some(programs) = Programs::real("rp_4") else { return };
+    the_death_of_a_monitor_is_told(programs).await;
 }
 
 #[tokio::test]
@@ -129,7 +143,7 @@ async fn fk_16_a_client_that_hangs_up_in_the_middle_of_a_create_changes_nothing_
     let last = site.plane.last_event(&me()).await.unwrap();
     let mut create = site.command(&["create", "a", "--memory", "128MiB", "--disk", "2MiB", "--data-disk", "16MiB"]);
     let mut client = create.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let accepted = event(&site, last, 4 * SOON, |body| matches!(body, v1::EventBody::Accepted { .. })).await;
+    let accepted = site.event(last, 4 * SOON, |body| matches!(body, v1::EventBody::Accepted { .. })).await;
     client.kill().unwrap();
     client.wait().unwrap();
     let v1::EventBody::Accepted { operation, .. } = accepted.body else { panic!("{accepted:?}") };
@@ -179,4 +193,27 @@ async fn bad_24_a_second_daemon_in_a_folder_is_refused_and_the_first_does_not_no
     assert_eq!(census::of(&site.dir(), vms[0]), before);
     assert_eq!(site.plane.vm(&me(), &"a".parse().unwrap()).await.unwrap().state, VmState::Running);
     daemon.end();
+}
+
+#[tokio::test]
+async fn bad_24_a_lock_that_is_held_for_a_moment_longer_than_its_daemon_does_not_keep_the_next_one_out() {
+    let Some(programs) = Programs::stub("bad_24") else { return };
+    let mut site = Site::new(programs);
+    site.start().end();
+    let lock = std::fs::File::options().write(true).open(site.dir().join("minions.lock")).unwrap();
+    lock.lock().unwrap();
+    let mut child = site.spawn();
+    // Until it waits, and no longer.
+    let waits = format!(" {} ", child.id());
+    let began = Instant::now();
+    while !std::fs::read_to_string("/proc/locks")
+        .unwrap()
+        .lines()
+        .any(|line| line.contains("->") && line.contains(&waits))
+    {
+        assert!(child.try_wait().unwrap().is_none() && began.elapsed() < 4 * SOON, "{}", site.log());
+        std::thread::yield_now();
+    }
+    drop(lock);
+    site.ready(child).end();
 }

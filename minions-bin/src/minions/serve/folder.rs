@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use minions_core::env::Env;
 use minions_core::error::{Error, ErrorKind, Result};
@@ -64,7 +65,7 @@ impl Folder {
     }
 
     /// Makes it, and takes it for this process alone.
-    pub fn take(&self) -> Result<Lock> {
+    pub async fn take(&self) -> Result<Lock> {
         // What this process makes is nobody else's, from the first moment on.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
         let mut builder = DirBuilder::new();
@@ -79,14 +80,10 @@ impl Folder {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = options.open(&path).map_err(|error| failed("open", &path, error))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let message = format!("another service runs in {}; stop it, or use another --dir", self.0.display());
-                return Err(Error::new(ErrorKind::Conflict, message).with_reason("in_use"));
-            }
-            Err(TryLockError::Error(error)) => return Err(failed("lock", &path, error)),
-        }
+        let Some(file) = locked(file).await.map_err(|error| failed("lock", &path, error))? else {
+            let message = format!("another service runs in {}; stop it, or use another --dir", self.0.display());
+            return Err(Error::new(ErrorKind::Conflict, message).with_reason("in_use"));
+        };
         let pid = self.0.join("minions.pid");
         fs::write(&pid, format!("{}\n", std::process::id())).map_err(|error| failed("write", &pid, error))?;
         Ok(Lock { _file: file, pid })
@@ -131,6 +128,31 @@ impl Folder {
             File::open(self.state())?.sync_all()
         });
         written.map_err(|error| failed("write", &path, error))
+    }
+}
+
+/// How long to wait for a folder whose service has ended. A program that it was about to start when it was killed has a
+/// copy of its lock until it is that program: a matter of milliseconds, more where many want to run.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The file, locked; `None` where somebody keeps its lock.
+async fn locked(file: File) -> std::io::Result<Option<File>> {
+    match file.try_lock() {
+        Ok(()) => return Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => {}
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    // A thread of its own: one that waits in vain goes with the process, and keeps nobody from ending it.
+    let (to, from) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new().name("lock".to_owned()).spawn(move || {
+        let locked = file.lock().map(|()| file);
+        // Whoever has given up does not want it any more.
+        let _ = to.send(locked);
+    })?;
+    match tokio::time::timeout(PATIENCE, from).await {
+        Ok(Ok(locked)) => locked.map(Some),
+        Ok(Err(gone)) => Err(std::io::Error::other(gone)),
+        Err(_) => Ok(None),
     }
 }
 

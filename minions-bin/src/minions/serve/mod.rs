@@ -32,7 +32,7 @@ pub async fn run(global: &Global, args: &Serve, environment: &Environment) -> Ou
     logging::start(&config, environment.log.as_deref()).map_err(Failure::of_config)?;
     let dir = global.dir.clone().or_else(|| environment.dir.clone()).or_else(|| config.dir.clone());
     let folder = Folder::at(&dir.unwrap_or_else(|| DEFAULT_DIR.into()))?;
-    let _lock = folder.take()?;
+    let _lock = folder.take().await?;
     let tokens = tokens(config.token_file.as_deref())?;
 
     let env = Env::system();
