@@ -144,6 +144,7 @@ impl Inner {
         let cx = CallCx::new("observe", self.config.observe_limit);
         let permit = self.working.acquire().await.map_err(|_| Error::internal("the engine has ended"))?;
         let Some(row) = self.ports.journal.row(&cx, vm).await? else {
+            self.tell_buried(&cx, vm).await?;
             self.forget(vm);
             return Ok(Next::Rest);
         };
@@ -391,6 +392,17 @@ impl Inner {
                 old.abort();
             }
         });
+    }
+
+    /// It was buried by a call that said that it had failed: whoever waits for it shall hear of it all the same.
+    async fn tell_buried(&self, cx: &CallCx, vm: VmId) -> Result<()> {
+        let Some(known) = self.board.get(vm).filter(|known| known.settled != Some(Settled::Gone)) else {
+            return Ok(());
+        };
+        if self.ports.journal.buried(cx, vm).await? {
+            self.board.put(NodeVm { state: VmState::Deleting, reason: None, settled: Some(Settled::Gone), ..known });
+        }
+        Ok(())
     }
 
     fn forget(&self, vm: VmId) {

@@ -119,9 +119,6 @@ impl Engine {
             Err(error) => tracing::warn!(error = %error.chain(), "cannot look for orphans; will try again"),
             Ok(_) => {}
         }
-        if !planted(Mutant::NoReconcile) {
-            inner.wake_all().await?;
-        }
         let weak = Arc::downgrade(&inner);
         let resync = tokio::spawn(async move {
             loop {
@@ -139,7 +136,12 @@ impl Engine {
             }
         })
         .abort_handle();
-        Ok(Self { inner, resync })
+        // From here on it ends what it began: when it is dropped, half started, too.
+        let engine = Self { inner, resync };
+        if !planted(Mutant::NoReconcile) {
+            engine.inner.wake_all().await?;
+        }
+        Ok(engine)
     }
 
     /// Makes an entry durable and begins to bring it about.

@@ -22,13 +22,16 @@ pub struct Case {
     pub second: Option<(usize, Fault)>,
 }
 
+/// Calls with their numbers, without those about the bystander.
+pub type Calls = Vec<(usize, Call)>;
+
 /// What a run has shown.
 #[derive(Debug, Default)]
 pub struct Seen {
     /// The calls of the first daemon, with their numbers.
-    pub calls: Vec<(usize, Call)>,
+    pub calls: Calls,
     /// The calls of the daemon that recovers.
-    pub recovery: Vec<(usize, Call)>,
+    pub recovery: Calls,
     /// Whether what was planned came to pass.
     pub reached: bool,
     /// The most changes of the world that one VM took to come to rest.
@@ -45,8 +48,8 @@ fn plan(world: &World, fault: Option<(usize, Fault)>) -> FaultPlan {
     })
 }
 
-/// Runs one case from an empty world. The error says which promise is broken.
-pub async fn run(case: Case) -> Result<Seen, String> {
+/// Runs one case from an empty world, and shows its calls. The error says which promise is broken.
+pub async fn run(case: Case, look: impl FnOnce(&Calls, &Calls)) -> Result<Seen, String> {
     let world = World::new(7).await;
     let prepared = prepare(&world, case.before).await;
     let mark = prepared.vm.map(|vm| (vm, imprint(&world.host, vm)));
@@ -124,6 +127,7 @@ pub async fn run(case: Case) -> Result<Seen, String> {
         reached: fault_of(&first, case.first) && fault_of(&second, case.second),
         steps: steps(&second, bystander).max(steps(&first, bystander)),
     };
+    look(&seen.calls, &seen.recovery);
     world.crash(daemon).await;
     checked.map(|()| seen)
 }
@@ -244,6 +248,6 @@ fn steps(plan: &FaultPlan, bystander: VmId) -> usize {
 }
 
 /// Calls about the bystander are the same in every case: they go wrong in one of them only.
-fn of_interest(calls: Vec<Call>, bystander: VmId) -> Vec<(usize, Call)> {
+fn of_interest(calls: Vec<Call>, bystander: VmId) -> Calls {
     calls.into_iter().enumerate().filter(|(_, call)| call.vm != Some(bystander)).collect()
 }

@@ -17,14 +17,18 @@ mod world;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use explore::{Case, Seen, run};
+use explore::{Calls, Case, Seen, run};
 use minions_core::layers::{Call, Fault};
 use ops::{Before, Op, PAIRS};
 
 /// A fresh runtime for each run, with simulated time and one thread: the same case is the same run.
 fn play(case: Case) -> Result<Seen, String> {
+    play_and(case, |_, _| ())
+}
+
+fn play_and(case: Case, look: impl FnOnce(&Calls, &Calls)) -> Result<Seen, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    runtime.block_on(run(case))
+    runtime.block_on(run(case, look))
 }
 
 fn faults(call: &Call) -> impl Iterator<Item = Fault> {
@@ -167,4 +171,27 @@ fn every_fault_at_every_call_leaves_every_promise_kept() {
     if std::env::var("MINIONS_ONLY").is_err() {
         assert!(tally.single >= 2_000, "only {} single faults", tally.single);
     }
+}
+
+/// Plays one case again, and prints its calls: `MINIONS_CASE='Restart/Running again 8 ErrorBefore, 40 Hang'`.
+#[test]
+fn a_case_is_played_again() {
+    let Ok(wanted) = std::env::var("MINIONS_CASE") else { return };
+    let mut words = wanted.split([' ', ',']).filter(|word| !word.is_empty()).peekable();
+    let pair = words.next().unwrap();
+    let &(op, before) = PAIRS.iter().find(|(op, before)| format!("{op:?}/{before:?}") == pair).expect("no such pair");
+    let again = words.next_if(|word| *word == "again").is_some();
+    let mut fault = || {
+        let k = words.next()?.parse().expect("the number of a call");
+        let name = words.next().expect("a fault");
+        Some((k, Fault::ALL.into_iter().find(|fault| format!("{fault:?}") == name).expect("no such fault")))
+    };
+    let case = Case { op, before, again, first: fault(), second: fault() };
+    println!("{case:?}");
+    let print = |which: &str, calls: &Calls| calls.iter().for_each(|(k, call)| println!("{which} {k}: {call:?}"));
+    let result = play_and(case, |first, recovery| {
+        print("first", first);
+        print("recovery", recovery);
+    });
+    result.unwrap();
 }

@@ -9,7 +9,7 @@ use minions_core::engine::{EngineConfig, Ports};
 use minions_core::env::{CallCx, Env};
 use minions_core::layers::{Deadline, FaultPlan, Faults, Layers};
 use minions_core::memory::{Census, InMemoryHost, Settings, Timings};
-use minions_core::node::LocalNode;
+use minions_core::node::{LocalNode, Settled};
 use minions_core::service::{Caller, ControlPlane, LocalControlPlane, ServiceConfig};
 use minions_core::storage::Storage;
 use minions_core::store::sqlite::{SqliteFleet, SqliteJournal};
@@ -199,10 +199,18 @@ impl Daemon {
     fn open(&self) -> String {
         let unsettled: Vec<_> = self.vms().into_iter().filter(|row| row.settled < row.generation).collect();
         let waiting: usize = self.vms().iter().map(|row| self.pending(row.id)).sum();
-        if unsettled.is_empty() && waiting == 0 {
+        // A VM that ran may be given up later, when nobody waits for anything.
+        let given_up = |vm: VmId| {
+            let report = self.node.engine().board().get(vm);
+            report.is_some_and(|report| matches!(report.settled, Some(Settled::GivenUp { .. })))
+        };
+        let untold =
+            self.vms().into_iter().filter(|row| row.deleted.is_none() && given_up(row.id) && row.failure.is_none());
+        let untold: Vec<_> = untold.collect();
+        if unsettled.is_empty() && untold.is_empty() && waiting == 0 {
             return String::new();
         }
-        format!("{waiting} operations, rows {unsettled:?}")
+        format!("{waiting} operations, rows {unsettled:?}, not told {untold:?}")
     }
 
     /// How many requests with this verb were accepted after a place in the events.
