@@ -54,8 +54,8 @@ pub fn at_success(world: &World, row: &VmRow, operation: &v1::Operation) -> Brok
 
 /// Whoever waits for an operation hears of its end then, and not when their own patience ends.
 pub fn heard_soon(world: &World, operation: &v1::Operation) -> Broken {
-    let ended = operation.ended.map_or(0, |ended| ended.0);
-    let late = world.now().saturating_sub(ended);
+    let ended = operation.ended.ok_or("LIV-4: an hour has gone by, and nobody was told of an end")?;
+    let late = world.now().saturating_sub(ended.0);
     hold(u128::from(late) <= TOLD.as_millis(), || format!("LIV-4: the end was told {late} ms after it had come"))
 }
 

@@ -175,22 +175,27 @@ async fn during(
             }
         }
     };
-    tokio::select! {
-        biased;
-        ended = ended => {
-            check::heard_soon(world, &ended)?;
-            if ended.outcome == minions_core::api::v1::OperationOutcome::Succeeded {
-                let row = daemon.vm(ended.vm).ok_or("INV-4: a VM without a row")?;
-                // A monitor that was made to die is not there, whatever was acknowledged just before.
-                if !plan.hits().iter().any(|(_, fault)| *fault == Fault::VmmDies) {
-                    check::at_success(world, &row, &ended)?;
-                }
-            }
-            tokio::select! {
-                rested = daemon.converge() => rested?,
-                () = plan.crashed() => {}
+    let told = async {
+        let ended = ended.await;
+        check::heard_soon(world, &ended)?;
+        if ended.outcome == minions_core::api::v1::OperationOutcome::Succeeded {
+            let row = daemon.vm(ended.vm).ok_or("INV-4: a VM without a row")?;
+            // A monitor that was made to die is not there, whatever was acknowledged just before.
+            if !plan.hits().iter().any(|(_, fault)| *fault == Fault::VmmDies) {
+                check::at_success(world, &row, &ended)?;
             }
         }
+        Ok::<(), String>(())
+    };
+    tokio::select! {
+        biased;
+        both = async { tokio::try_join!(biased; told, daemon.converge()) } => {
+            both?;
+        }
+        () = plan.crashed() => return Ok(asked),
+    }
+    tokio::select! {
+        rested = daemon.converge() => rested?,
         () = plan.crashed() => {}
     }
     Ok(asked)

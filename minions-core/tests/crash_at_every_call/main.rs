@@ -109,7 +109,7 @@ fn double(tally: &mut Tally, case: Case, recovery: &[(usize, Call)]) {
     for (j, call) in recovery {
         for fault in faults(call) {
             // A sample that moves on with every case, so that over all cases every kind meets every place.
-            let sampled = (tally.single * 31 + j * 7 + fault as usize * 3).is_multiple_of(211);
+            let sampled = (tally.single * 31 + j * 7 + fault as usize * 3).is_multiple_of(401);
             if all || sampled {
                 let case = Case { second: Some((*j, fault)), ..case };
                 let result = play(case);
