@@ -5,8 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::node::{NodeChanges, NodeVm, Settled};
-use crate::types::{VmId, VmState};
+use crate::types::{NodeChanges, NodeVm, Settled, VmId, VmState};
 
 #[derive(Debug, Default)]
 struct State {

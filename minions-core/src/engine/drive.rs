@@ -19,19 +19,18 @@ use crate::env::{CallCx, Env};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hypervisor::VmmPhase;
 use crate::mutant::{Mutant, planted};
-use crate::node::{NodeVm, Settled};
-use crate::store::{GoalEntry, JournalRow, Outcome};
-use crate::types::{BootMark, Generation, Goal, StateReason, StepReport, VmId, VmState};
+use crate::store::{JournalRow, Outcome};
+use crate::types::{BootMark, Generation, Goal, Settled, StateReason, StepReport, VmId, VmState};
 
 /// What one engine remembers of one VM. Nothing in it is needed to be right, only to be quick and to tell people.
 #[derive(Debug, Default)]
-struct Memory {
+pub(super) struct Memory {
     known: Known,
     pace: Pace,
     generation: Generation,
-    trouble: Option<StateReason>,
-    marks: Vec<BootMark>,
-    restarts: u32,
+    pub(super) trouble: Option<StateReason>,
+    pub(super) marks: Vec<BootMark>,
+    pub(super) restarts: u32,
     watch: Option<(u64, AbortHandle)>,
 }
 
@@ -82,7 +81,7 @@ impl Inner {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn remember<T>(&self, vm: VmId, change: impl FnOnce(&mut Memory) -> T) -> T {
+    pub(super) fn remember<T>(&self, vm: VmId, change: impl FnOnce(&mut Memory) -> T) -> T {
         change(self.memory().entry(vm).or_default())
     }
 
@@ -102,21 +101,6 @@ impl Inner {
     pub(super) fn wake(self: &Arc<Self>, vm: VmId) {
         let inner = self.clone();
         self.queue.wake(vm, |interrupt| async move { inner.run(vm, &interrupt).await });
-    }
-
-    /// Says that an entry was taken on, before anything was done for it.
-    pub(super) fn announce(&self, row: &JournalRow) {
-        let state = match row.entry.goal {
-            Goal::Absent => VmState::Deleting,
-            _ => match self.board.get(row.entry.vm) {
-                // Until the next observation the old word stands, unless it is one that the new goal makes untrue.
-                Some(known) if known.state != VmState::Failed => known.state,
-                _ if row.provisioned && matches!(row.entry.goal, Goal::Stopped { .. }) => VmState::Stopping,
-                _ if row.provisioned => VmState::Starting,
-                _ => VmState::Creating,
-            },
-        };
-        self.publish(&row.entry, state, None, row.lease.ip, status::settled(row));
     }
 
     async fn run(self: Arc<Self>, vm: VmId, interrupt: &Notify) {
@@ -394,71 +378,10 @@ impl Inner {
         });
     }
 
-    /// It was buried by a call that said that it had failed: whoever waits for it shall hear of it all the same.
-    async fn tell_buried(&self, cx: &CallCx, vm: VmId) -> Result<()> {
-        let Some(known) = self.board.get(vm).filter(|known| known.settled != Some(Settled::Gone)) else {
-            return Ok(());
-        };
-        if self.ports.journal.buried(cx, vm).await? {
-            self.board.put(NodeVm { state: VmState::Deleting, reason: None, settled: Some(Settled::Gone), ..known });
-        }
-        Ok(())
-    }
-
     fn forget(&self, vm: VmId) {
         if let Some((_, watch)) = self.memory().remove(&vm).and_then(|memory| memory.watch) {
             watch.abort();
         }
-    }
-
-    fn publish_seen(&self, row: &JournalRow, seen: &Observed, plan: &Plan) {
-        let (state, reason) = status::state(row, seen, plan);
-        let reason = reason.or_else(|| match state {
-            VmState::Running | VmState::Stopped => None,
-            _ => self.remember(row.entry.vm, |memory| memory.trouble.clone()),
-        });
-        // A goal that is met but not settled yet is durable in a moment; it is told then.
-        if *plan == Plan::Met && row.outcome.is_none() {
-            return;
-        }
-        self.publish(&row.entry, state, reason, row.lease.ip, status::settled(row));
-    }
-
-    fn publish_trouble(&self, row: &JournalRow) {
-        if let Some(known) = self.board.get(row.entry.vm) {
-            let trouble = self.remember(row.entry.vm, |memory| memory.trouble.clone());
-            self.publish(&row.entry, known.state, trouble, row.lease.ip, known.settled);
-        }
-    }
-
-    fn publish(
-        &self,
-        entry: &GoalEntry,
-        state: VmState,
-        reason: Option<StateReason>,
-        ip: std::net::Ipv4Addr,
-        settled: Option<Settled>,
-    ) {
-        let now = self.env.clock.wall();
-        let since = self.board.get(entry.vm).filter(|known| known.state == state).map_or(now, |known| known.since);
-        let (marks, restarts) = self.remember(entry.vm, |memory| (memory.marks.clone(), memory.restarts));
-        let same = self.board.get(entry.vm).filter(|known| known.marks == marks && known.state == state);
-        let last_progress = same.map_or(now, |known| known.last_progress);
-        let ip = Some(ip);
-        let (vm, generation, goal) = (entry.vm, entry.generation, entry.goal);
-        self.board.put(NodeVm {
-            vm,
-            generation,
-            goal,
-            state,
-            reason,
-            since,
-            last_progress,
-            settled,
-            ip,
-            restarts,
-            marks,
-        });
     }
 }
 

@@ -18,6 +18,7 @@ pub mod plan;
 mod queue;
 mod status;
 mod step;
+mod tell;
 
 use std::sync::Arc;
 use std::time::Duration;

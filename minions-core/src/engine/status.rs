@@ -3,9 +3,8 @@
 use super::observe::Observed;
 use super::plan::Plan;
 use crate::hypervisor::VmmPhase;
-use crate::node::Settled;
 use crate::store::{JournalRow, Outcome};
-use crate::types::{Goal, StateReason, VmState};
+use crate::types::{Goal, Settled, StateReason, VmState};
 
 /// The state, and why.
 pub(super) fn state(row: &JournalRow, seen: &Observed, plan: &Plan) -> (VmState, Option<StateReason>) {
