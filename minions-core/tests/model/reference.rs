@@ -9,7 +9,7 @@ use minions_core::types::{Generation, Goal, OperationId, OperationVerb, StopHow,
 use crate::command::{Ask, NAMES, TENANTS, Target};
 
 /// How many VMs a tenant may have.
-pub const QUOTA: u64 = 3;
+pub const QUOTA: u64 = 2;
 /// How long a name rests for others, in milliseconds.
 const REST: u64 = 24 * 3_600 * 1_000;
 
