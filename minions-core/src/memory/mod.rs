@@ -42,6 +42,7 @@ mod network;
 mod settings;
 mod storage;
 mod tree;
+mod volumes;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

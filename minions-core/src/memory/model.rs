@@ -12,6 +12,7 @@ use super::behaviour::GuestBehaviour;
 use super::image::{HostFile, Image};
 use super::settings::Settings;
 use super::tree::Tree;
+use super::volumes::Volumes;
 use crate::env::Clock;
 use crate::error::{Error, Result};
 use crate::hypervisor::{VmmConfig, VmmPhase};
@@ -28,7 +29,7 @@ pub(super) struct Model {
     /// Files that bundles name.
     pub files: BTreeMap<PathBuf, HostFile>,
     pub images: BTreeMap<ImageId, Image>,
-    pub volumes: BTreeMap<VolumeId, Volume>,
+    pub volumes: Volumes,
     pub quarantine: Vec<(VolumeId, Volume)>,
     pub ports: BTreeMap<VmId, Port>,
     pub monitors: BTreeMap<VmId, Monitor>,
@@ -122,7 +123,7 @@ impl Model {
             clock,
             files: BTreeMap::new(),
             images: BTreeMap::new(),
-            volumes: BTreeMap::new(),
+            volumes: Volumes::default(),
             quarantine: Vec::new(),
             ports: BTreeMap::new(),
             monitors: BTreeMap::new(),
@@ -156,9 +157,8 @@ impl Model {
     /// All bytes that images and volumes were promised.
     pub fn used(&self) -> u64 {
         let images = self.images.values().map(|image| image.info.root_size.get());
-        let volumes = self.volumes.values().map(|volume| volume.size.get());
         let aside = self.quarantine.iter().map(|(_, volume)| volume.size.get());
-        images.chain(volumes).chain(aside).fold(0, u64::saturating_add)
+        images.chain(aside).fold(self.volumes.promised(), u64::saturating_add)
     }
 
     /// The process ends; its files stay until someone clears them.

@@ -63,9 +63,7 @@ fn begin(model: &mut Model, config: &VolumeConfig) -> Result<bool> {
             return Err(Error::invalid("size", format!("{id} has {now}; a volume never shrinks")));
         }
         room(model, size.get() - now.get())?;
-        if let Some(volume) = model.volumes.get_mut(id) {
-            volume.size = *size;
-        }
+        model.volumes.resize(id, *size);
         return Ok(true);
     }
     let (least, base, tree) = match source {
