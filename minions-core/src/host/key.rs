@@ -46,7 +46,19 @@ pub fn is_held(path: &Path) -> io::Result<bool> {
 #[derive(Debug, Default)]
 pub struct Holders(HashMap<FileId, u32>);
 
+/// So many are remembered; then all are forgotten, and the next one that is looked for brings a search.
+const MOST: usize = 1 << 16;
+
 impl Holders {
+    /// Remembers to whom a key was given, so that no search is needed for it: starting one process must not cost more
+    /// the more of them run.
+    pub fn note(&mut self, key: FileId, pid: u32) {
+        if self.0.len() >= MOST {
+            self.0.clear();
+        }
+        self.0.insert(key, pid);
+    }
+
     /// The process that holds a key, or `None` where the key is not held.
     ///
     /// A key that is held by nobody who can be found is an error: it is being handed over at this very moment, or its

@@ -108,15 +108,20 @@ impl Machine {
         key_path: PathBuf,
         output: Option<File>,
     ) -> Result<Spawned, QemuError> {
-        let dir = self.places.dir().to_owned();
+        let (dir, hypervisor) = (self.places.dir().to_owned(), self.hypervisor.clone());
         let work = move || -> Result<Spawned, QemuError> {
             let taken = key::take(&key_path).map_err(QemuError::io("take the key of a VM"))?;
             let Some(key) = taken else {
                 let source = io::Error::from(io::ErrorKind::WouldBlock);
                 return Err(QemuError::Io { what: "take the key of a VM: somebody holds it", source });
             };
-            spawn(Detached { program: &program, args: &args, dir: &dir, key, output, user: None })
-                .map_err(|source| QemuError::Died { what, said: source.to_string() })
+            let id = files::FileId::of(&key).map_err(QemuError::io("look at the key of a VM"))?;
+            let spawned = spawn(Detached { program: &program, args: &args, dir: &dir, key, output, user: None })
+                .map_err(|source| QemuError::Died { what, said: source.to_string() })?;
+            let mut holders = hypervisor.0.holders.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            holders.note(id, spawned.process.pid());
+            drop(holders);
+            Ok(spawned)
         };
         let done = tokio::task::spawn_blocking(work).await;
         done.map_err(|error| QemuError::Io { what: "start a process", source: io::Error::other(error) })?
