@@ -24,8 +24,9 @@ pub(super) struct Incoming {
     pub whole: bool,
 }
 
-impl Read for Incoming {
-    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+impl Incoming {
+    /// Waits until there is something in the piece, or the stream has ended.
+    fn fill(&mut self) -> io::Result<()> {
         while self.piece.is_empty() && !self.whole {
             // An empty piece stands for the end frame; a queue that closes without one broke.
             match self.pieces.blocking_recv() {
@@ -34,6 +35,26 @@ impl Read for Incoming {
                 None => return Err(io::ErrorKind::UnexpectedEof.into()),
             }
         }
+        Ok(())
+    }
+
+    /// Writes all of it, piece by piece as it came: `io::copy` would cut it into pieces of 8 KiB.
+    pub fn write_to(&mut self, to: &mut impl Write) -> io::Result<()> {
+        loop {
+            self.fill()?;
+            let piece = std::mem::take(&mut self.piece);
+            if piece.is_empty() {
+                return Ok(());
+            }
+            to.write_all(&piece)?;
+            self.taken += piece.len() as u64;
+        }
+    }
+}
+
+impl Read for Incoming {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        self.fill()?;
         let read = to.len().min(self.piece.len());
         self.piece.copy_to_slice(&mut to[..read]);
         self.taken += read as u64;

@@ -77,7 +77,7 @@ fn replace(request: &WriteFile, incoming: &mut Incoming) -> Result<()> {
         (request.uid.or(old.as_ref().map(MetadataExt::uid)), request.gid.or(old.as_ref().map(MetadataExt::gid)));
     let draft = Draft::create(folder).map_err(|error| about(&shown, error))?;
     let mut fill = |draft: &Draft| -> io::Result<()> {
-        io::copy(incoming, &mut &draft.file)?;
+        incoming.write_to(&mut &draft.file)?;
         std::os::unix::fs::fchown(&draft.file, owner.0, owner.1)?;
         // After the owner: a change of that takes bits away.
         draft.file.set_permissions(Permissions::from_mode(mode))?;

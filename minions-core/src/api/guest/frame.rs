@@ -156,6 +156,13 @@ impl FrameDecoder {
         &mut self.buffer
     }
 
+    /// How many bytes the frame that has begun is still short of; 0 where that is not known yet.
+    pub(crate) fn missing(&self) -> usize {
+        let length = self.buffer.first_chunk::<LENGTH>().map_or(0, |head| u32::from_be_bytes(*head));
+        let length = usize::try_from(length).unwrap_or(usize::MAX).min(MAX_FRAME - LENGTH);
+        (LENGTH + length).saturating_sub(self.buffer.len())
+    }
+
     /// The next frame; `None` until more bytes are fed. After an error the stream is lost, and the error repeats.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
         if let Some(error) = &self.broken {

@@ -35,8 +35,10 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             if let Some(frame) = self.decoder.next_frame()? {
                 return Ok(Some(frame));
             }
-            self.decoder.buffer().reserve(READ);
-            let mut room = bytes::BufMut::limit(self.decoder.buffer(), READ);
+            // Room for the whole frame at once: a buffer that grows piece by piece copies what it has each time.
+            let most = self.decoder.missing().max(READ);
+            self.decoder.buffer().reserve(most);
+            let mut room = bytes::BufMut::limit(self.decoder.buffer(), most);
             if self.io.read_buf(&mut room).await.map_err(lost)? == 0 {
                 self.decoder.finish()?;
                 return Ok(None);
