@@ -52,6 +52,7 @@ everywhere! {
     what_is_not_there_is_not_found
     pages_follow_one_another
     events_come_in_order_and_wait_for_the_next
+    a_reader_of_events_that_was_away_too_long_is_told_so
     a_program_runs_in_a_guest_with_stdin_and_exit_code
     much_goes_through_a_guest_unchanged
     a_call_that_the_service_refuses_is_an_error_with_its_reason
@@ -156,6 +157,23 @@ async fn events_come_in_order_and_wait_for_the_next(_: &Edge, plane: Plane, me: 
     act(&plane, &me, "web", VmAction::Stop(v1::StopVm::default())).await;
     let page = next.await.unwrap().unwrap();
     assert!(page.events.iter().all(|event| event.seq > last) && !page.events.is_empty());
+}
+
+async fn a_reader_of_events_that_was_away_too_long_is_told_so(edge: &Edge, plane: Plane, me: Caller) {
+    create(&plane, &me, "web").await;
+    let last = plane.last_event(&me).await.unwrap();
+    edge.forget().await;
+    let error = plane.events(&me, EventSeq(1), 100, Duration::ZERO).await.unwrap_err();
+    assert_eq!((error.kind(), error.reason()), (ErrorKind::NotFound, Some("events_pruned")), "{}", error.chain());
+    assert_eq!(error.field(), Some("after"));
+    let page = plane.events(&me, EventSeq(0), 100, Duration::ZERO).await.unwrap();
+    assert_eq!(page.events.first().map(|event| event.seq), Some(last), "from the oldest that is kept");
+    // Looking anew goes on without a gap.
+    let place = plane.last_event(&me).await.unwrap();
+    assert_eq!(plane.vm(&me, &named("web")).await.unwrap().state, VmState::Running);
+    act(&plane, &me, "web", VmAction::Stop(v1::StopVm::default())).await;
+    let page = plane.events(&me, place, 100, Duration::from_secs(20)).await.unwrap();
+    assert_eq!(page.events.first().map(|event| event.seq.0), Some(place.0 + 1));
 }
 
 async fn run(plane: &Plane, me: &Caller, request: ExecRequest, stdin: Vec<Bytes>) -> (Vec<u8>, ExecEnd) {

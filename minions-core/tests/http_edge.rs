@@ -293,6 +293,24 @@ async fn a_client_that_hangs_up_changes_nothing_about_what_it_asked_for() {
 }
 
 #[tokio::test]
+async fn a_page_or_a_stream_of_events_that_are_no_longer_kept_is_gone() {
+    let edge = Edge::start().await;
+    edge.vm("web").await;
+    edge.forget().await;
+    let reply = edge.ask(Some(&edge.owner), "GET", "/v1/events?after=1", None).await;
+    assert_eq!((reply.status, reply.json()["reason"].as_str()), (410, Some("events_pruned")));
+    let request = format!(
+        "GET /v1/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\naccept: text/event-stream\r\nlast-event-id: 1\r\n\r\n",
+        edge.owner.expose(),
+    );
+    let mut stream = TcpStream::connect(edge.address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).await.unwrap();
+    assert!(line.starts_with("HTTP/1.1 410 "), "{line}");
+}
+
+#[tokio::test]
 async fn a_stream_of_events_goes_on_where_its_reader_was() {
     let edge = Edge::start().await;
     edge.vm("web").await;

@@ -26,6 +26,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("guest/client/", &["types", "error", "env", "guest", "api::guest"]),
     ("store/mod.rs", PORT),
     ("store/fleet.rs", PORT),
+    ("store/retention.rs", &["types"]),
     ("store/journal.rs", &["types", "error", "env", "store"]),
     ("node/mod.rs", &["types", "error", "env", "hypervisor", "storage", "network", "guest", "store", "api::guest"]),
     (

@@ -94,6 +94,16 @@ pub struct Config {
     pub default_disk: Option<ByteSize>,
     /// See `default_image`.
     pub default_data_disk: Option<ByteSize>,
+    /// How long events are kept.
+    pub keep_events: Option<Duration>,
+    /// How many events are kept.
+    pub keep_events_most: Option<u64>,
+    /// How long operations that ended are kept.
+    pub keep_operations: Option<Duration>,
+    /// How many operations that ended are kept beyond those whose keys are.
+    pub keep_operations_most: Option<u64>,
+    /// How long idempotency keys are kept after their operation ended.
+    pub keep_keys: Option<Duration>,
     /// What is logged, such as `info` or `minions_core=debug`.
     pub log_filter: String,
     /// How it looks.
@@ -121,6 +131,11 @@ impl Default for Config {
             default_memory: None,
             default_disk: None,
             default_data_disk: None,
+            keep_events: None,
+            keep_events_most: None,
+            keep_operations: None,
+            keep_operations_most: None,
+            keep_keys: None,
             log_filter: "info".to_owned(),
             log_format: LogFormat::Text,
         }
@@ -172,6 +187,9 @@ pub fn check_text(
     config.default_disk = defaults.parsed(to, "disk", size).map(|size| size.value);
     config.default_data_disk = defaults.parsed(to, "data_disk", size).map(|size| size.value);
     defaults.finish(to);
+
+    let keep = root.section(to, "keep");
+    check_keep(to, keep, &mut config);
 
     let mut log = root.section(to, "log");
     set(&mut config.log_filter, log.string(to, "filter"));
@@ -227,6 +245,25 @@ fn check_api(
         set(target, between(to, number, 1, 100_000).map(|number| number.map(|it| usize::try_from(it).unwrap_or(1))));
     }
     api.finish(to);
+}
+
+/// How long what has happened is kept. Nothing goes so soon that a reader who is away for a while, or a client that
+/// repeats a request, would have to reckon with it.
+fn check_keep(to: &mut Reading<'_>, mut keep: Section<'_>, config: &mut Config) {
+    let hours = |to: &mut Reading<'_>, keep: &mut Section<'_>, key, least| {
+        let hours = keep.whole(to, key);
+        between(to, hours, least, 10 * 366 * 24).map(|hours| Duration::from_secs(hours.value * 3_600))
+    };
+    let most = |to: &mut Reading<'_>, keep: &mut Section<'_>, key| {
+        let most = keep.whole(to, key);
+        between(to, most, 1_000, 1_000_000_000).map(|most| most.value)
+    };
+    config.keep_events = hours(to, &mut keep, "events_hours", 1);
+    config.keep_events_most = most(to, &mut keep, "events_most");
+    config.keep_operations = hours(to, &mut keep, "operations_hours", 24);
+    config.keep_operations_most = most(to, &mut keep, "operations_most");
+    config.keep_keys = hours(to, &mut keep, "keys_hours", 24);
+    keep.finish(to);
 }
 
 impl<T> At<T> {
@@ -301,12 +338,19 @@ mod tests {
     #[test]
     fn what_is_written_is_what_it_means_also_with_windows_line_ends() {
         let text = "[daemon]\r\ndir = \"/srv/m\"\r\nbackend = \"memory\"\r\n[api]\r\nlisten = \"127.0.0.1:1\"\r\n\
-                    token_file = \"/t\"\r\n[quota]\r\nvms = 5\r\nmemory = \"2GiB\"\r\n[log]\r\nformat = \"json\"\r\n";
+                    token_file = \"/t\"\r\n[quota]\r\nvms = 5\r\nmemory = \"2GiB\"\r\n[keep]\r\nevents_hours = 2\r\n[log]\r\nformat = \"json\"\r\n";
         let config = read(text).unwrap();
         assert_eq!(config.dir, Some(PathBuf::from("/srv/m")));
         assert_eq!(config.backend, Backend::Memory);
         assert_eq!((config.quota_vms, config.quota_memory), (Some(5), Some(ByteSize::gib(2))));
+        assert_eq!(config.keep_events, Some(Duration::from_secs(7_200)));
         assert_eq!(config.log_format, LogFormat::Json);
+    }
+
+    #[test]
+    fn nothing_is_forgotten_sooner_than_a_client_must_reckon_with() {
+        let text = "[keep]\nevents_hours = 0\nevents_most = 999\noperations_hours = 23\noperations_most = 1\nkeys_hours = 23\n";
+        assert_eq!(wrong(text).len(), 5, "{:?}", wrong(text));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::{Layered, forward};
 use crate::env::CallCx;
 use crate::error::Result;
 use crate::store::fleet::{Event, FleetChange, FleetStore, OperationRow, Owner, VmQuery, VmRow};
+use crate::store::retention::{Prune, Pruned};
 use crate::types::{EventSeq, OperationId, VmId, VmName};
 
 #[deny(clippy::missing_trait_methods)]
@@ -45,5 +46,9 @@ impl<P: FleetStore + ?Sized> FleetStore for Layered<P> {
 
     async fn last_event(&self, cx: &CallCx) -> Result<EventSeq> {
         forward!(self, cx, Read, "fleet_store.last_event", None, last_event())
+    }
+
+    async fn prune(&self, cx: &CallCx, prune: &Prune) -> Result<Pruned> {
+        forward!(self, cx, Change, "fleet_store.prune", None, prune(prune))
     }
 }

@@ -14,6 +14,7 @@ use crate::node::{Node, NodeChanges, NodeInfo, NodeVm};
 use crate::storage::{Storage, StorageCapabilities, StorageUsage, VolumeConfig, VolumeStatus};
 use crate::store::fleet::{Event, FleetChange, FleetStore, OperationRow, Owner, VmQuery, VmRow};
 use crate::store::journal::{Accepted, GoalEntry, Journal, JournalRow, Outcome};
+use crate::store::retention::{Prune, Pruned};
 use crate::types::{
     AgentSecret, Cid, EventSeq, Generation, ImageBundle, ImageId, ImageInfo, OperationId, StepReport, StopHow, VmId,
     VmName, VolumeId,
@@ -198,6 +199,10 @@ macro_rules! pointer {
 
             async fn last_event(&self, cx: &CallCx) -> Result<EventSeq> {
                 (**self).last_event(cx).await
+            }
+
+            async fn prune(&self, cx: &CallCx, prune: &Prune) -> Result<Pruned> {
+                (**self).prune(cx, prune).await
             }
         }
 

@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
+use super::events::Events;
 use crate::env::CallCx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::fleet::{
-    Event, FleetChange, FleetStore, Guard, NewEvent, OperationRow, OperationState, Owner, VmQuery, VmRow, Write,
+    Event, FleetChange, FleetStore, Guard, OperationRow, OperationState, Owner, VmQuery, VmRow, Write,
 };
-use crate::types::{EventSeq, OperationId, VmId, VmName};
+use crate::store::retention::{Prune, Pruned};
+use crate::types::{EventSeq, OperationId, UnixMillis, VmId, VmName};
 
 /// A [`FleetStore`] that forgets everything with its last clone.
 #[derive(Clone, Debug, Default)]
@@ -74,14 +76,15 @@ impl FleetStore for InMemoryFleet {
     }
 
     async fn events(&self, _: &CallCx, after: EventSeq, limit: usize) -> Result<Vec<Event>> {
-        let tables = self.lock();
-        let skip = usize::try_from(after.0).unwrap_or(usize::MAX);
-        let later = tables.events.iter().zip(1..).skip(skip).take(limit);
-        Ok(later.map(|(event, seq)| Event { seq: EventSeq(seq), event: event.clone() }).collect())
+        self.lock().events.after(after, limit)
     }
 
     async fn last_event(&self, _: &CallCx) -> Result<EventSeq> {
-        Ok(self.lock().last_event())
+        Ok(self.lock().events.last())
+    }
+
+    async fn prune(&self, _: &CallCx, prune: &Prune) -> Result<Pruned> {
+        Ok(self.lock().prune(prune))
     }
 }
 
@@ -99,13 +102,17 @@ struct Tables {
     /// With the order of their acceptance.
     operations: BTreeMap<OperationId, (u64, OperationRow)>,
     accepted: u64,
-    events: Vec<NewEvent>,
+    events: Events,
     // What follows is derived from the above, and kept by `put_vm` and `put_operation` alone.
     live_names: HashMap<VmName, VmId>,
     dead_names: HashMap<VmName, BTreeSet<VmId>>,
     usage: HashMap<Owner, Usage>,
     keys: HashMap<(Owner, String), OperationId>,
     pending: BTreeMap<(VmId, u64), OperationId>,
+    /// Operations that ended and have a key, by the time of their end.
+    keyed: BTreeSet<(UnixMillis, OperationId)>,
+    /// Operations that ended and have none, in the order of their acceptance.
+    free: BTreeMap<u64, OperationId>,
 }
 
 /// What a write replaced.
@@ -115,10 +122,6 @@ enum Before {
 }
 
 impl Tables {
-    fn last_event(&self) -> EventSeq {
-        EventSeq(u64::try_from(self.events.len()).unwrap_or(u64::MAX))
-    }
-
     fn commit(&mut self, change: &FleetChange) -> Result<EventSeq> {
         for guard in &change.guards {
             self.check_before(guard)?;
@@ -136,8 +139,31 @@ impl Tables {
             }
             return Err(error);
         }
-        self.events.extend(change.events.iter().cloned());
-        Ok(self.last_event())
+        self.events.extend(&change.events);
+        Ok(self.events.last())
+    }
+
+    fn prune(&mut self, prune: &Prune) -> Pruned {
+        let events = self.events.prune(prune);
+        let lapsed = self.keyed.iter().take_while(|(ended, _)| *ended < prune.keys_before);
+        let lapsed: Vec<_> = lapsed.take(prune.limit).map(|(_, id)| *id).collect();
+        for id in &lapsed {
+            if let Some((place, row)) = self.operations.get(id).cloned() {
+                self.put_operation(*id, Some((place, OperationRow { idempotency: None, ..row })));
+            }
+        }
+        let crowd = self.accepted.saturating_sub(prune.operations_most);
+        let old = |id| {
+            let ended = self.operations.get(id).and_then(|(_, row)| row.ended);
+            ended.is_some_and(|ended| ended < prune.operations_before)
+        };
+        let gone = self.free.iter().take_while(|(place, id)| **place <= crowd || old(*id));
+        let gone: Vec<_> = gone.take(prune.limit).map(|(_, id)| *id).collect();
+        for id in &gone {
+            self.put_operation(*id, None);
+        }
+        let (keys, operations) = (lapsed.len(), gone.len());
+        Pruned { events, keys, operations, more: [events, keys, operations].contains(&prune.limit) }
     }
 
     fn check_before(&self, guard: &Guard) -> Result<()> {
@@ -278,13 +304,18 @@ impl Tables {
         let before = self.operations.remove(&id);
         if let Some((place, before)) = &before {
             self.pending.remove(&(before.vm, *place));
+            self.free.remove(place);
             if let Some((key, _)) = &before.idempotency {
                 self.keys.remove(&(before.owner.clone(), key.clone()));
+                self.keyed.remove(&(before.ended.unwrap_or_default(), id));
             }
         }
         if let Some((place, row)) = row {
-            if row.state == OperationState::Pending {
-                self.pending.insert((row.vm, place), id);
+            match (&row.state, &row.idempotency, row.ended) {
+                (OperationState::Pending, ..) => drop(self.pending.insert((row.vm, place), id)),
+                (_, None, _) => drop(self.free.insert(place, id)),
+                (_, Some(_), Some(ended)) => drop(self.keyed.insert((ended, id))),
+                (_, Some(_), None) => {}
             }
             if let Some((key, _)) = &row.idempotency {
                 self.keys.insert((row.owner.clone(), key.clone()), id);

@@ -30,6 +30,7 @@
 mod behaviour;
 mod blob;
 mod census;
+mod events;
 mod fleet;
 mod guest;
 mod hypervisor;

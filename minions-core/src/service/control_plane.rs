@@ -110,7 +110,9 @@ pub trait ControlPlane: fmt::Debug + Send + Sync + 'static {
     /// An operation; waits up to `wait` for it to end, and returns it as it then is.
     async fn operation(&self, caller: &Caller, id: OperationId, wait: Duration) -> Result<v1::Operation>;
 
-    /// At most `limit` events after a place; waits up to `wait` for the first.
+    /// At most `limit` events after a place; waits up to `wait` for the first. After place 0 they begin with the oldest that
+    /// is kept; where one after any other place is no longer kept, it is `NotFound` reason `events_pruned` (410 over HTTP):
+    /// the reader looks at the VMs anew, and goes on from [`last_event`](Self::last_event) as it was before that look.
     async fn events(&self, caller: &Caller, after: EventSeq, limit: usize, wait: Duration) -> Result<v1::EventPage>;
 
     /// The place of the last event: where a reader begins that wants only new ones.

@@ -9,6 +9,7 @@ use tokio::task::AbortHandle;
 use super::authz::Authz;
 use super::caller::Caller;
 use super::control_plane::{ControlPlane, IdempotencyKey, VmAction, VmRef};
+use super::forget::{self, Retention};
 use super::inner::Inner;
 use super::intent::{self, Request};
 use super::limits::{self, Defaults, Quota};
@@ -38,6 +39,8 @@ pub struct ServiceConfig {
     pub retry: Duration,
     /// How often everything that has not settled is said again.
     pub resync: Duration,
+    /// How long what has happened is kept.
+    pub retention: Retention,
 }
 
 impl Default for ServiceConfig {
@@ -49,6 +52,7 @@ impl Default for ServiceConfig {
             node_limit: Duration::from_secs(30),
             retry: Duration::from_millis(250),
             resync: Duration::from_secs(60),
+            retention: Retention::default(),
         }
     }
 }
@@ -58,17 +62,18 @@ impl Default for ServiceConfig {
 pub struct LocalControlPlane {
     inner: Arc<Inner>,
     authz: Authz,
-    tasks: [AbortHandle; 2],
+    tasks: [AbortHandle; 3],
 }
 
 impl LocalControlPlane {
-    /// Begins to push and to follow.
+    /// Begins to push, to follow and to forget.
     #[must_use]
     pub fn start(store: DynFleetStore, node: DynNode, env: Env, config: ServiceConfig) -> Arc<Self> {
         let inner = Arc::new(Inner::new(store.clone(), node, env, config));
         let tasks = [
             tokio::spawn(push::push(inner.clone())).abort_handle(),
             tokio::spawn(follow::follow(inner.clone())).abort_handle(),
+            tokio::spawn(forget::forget(inner.clone())).abort_handle(),
         ];
         Arc::new(Self { inner, authz: Authz::new(store), tasks })
     }

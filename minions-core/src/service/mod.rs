@@ -6,6 +6,7 @@ pub mod caller;
 pub mod control_plane;
 mod convert;
 mod follow;
+mod forget;
 mod inner;
 mod intent;
 mod limits;
@@ -15,5 +16,6 @@ mod waiters;
 
 pub use caller::{Caller, Role};
 pub use control_plane::{ControlPlane, DynControlPlane, IdempotencyKey, VmAction, VmRef};
+pub use forget::Retention;
 pub use limits::{Defaults, Quota};
 pub use local::{LocalControlPlane, ServiceConfig};

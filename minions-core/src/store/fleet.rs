@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::retention::{Prune, Pruned};
 use crate::env::CallCx;
 use crate::error::Result;
 use crate::types::{
@@ -245,6 +246,8 @@ pub struct VmQuery {
 /// - [`commit`](Self::commit) is one transaction: all of it is durable when it returns `Ok`, nothing of it after an `Err`
 ///   with `Effect::None`. After `Effect::Unknown` the caller reads before it acts.
 /// - Events get consecutive places, in the order of the commits, in the same transaction as the change.
+/// - What was told is kept until [`prune`](Self::prune) forgets it, oldest first and never the newest, so that places that
+///   are kept follow one another without a gap.
 /// - Reads see every commit that returned before they began.
 ///
 /// Source of the contract's checks: `testkit::fleet_store_suite!`.
@@ -272,11 +275,16 @@ pub trait FleetStore: Debug + Send + Sync + 'static {
     /// The pending operations of a VM, oldest first.
     async fn pending_operations(&self, cx: &CallCx, vm: VmId) -> Result<Vec<OperationRow>>;
 
-    /// At most `limit` events after a place, in order.
+    /// At most `limit` events after a place, in order; after place 0, from the oldest that is kept. Where one after any
+    /// other place was forgotten it is `NotFound` reason `events_pruned`: no reader misses one without hearing of it.
     async fn events(&self, cx: &CallCx, after: EventSeq, limit: usize) -> Result<Vec<Event>>;
 
     /// The place of the last event.
     async fn last_event(&self, cx: &CallCx) -> Result<EventSeq>;
+
+    /// Forgets a bounded part of what nobody needs any more, in one transaction. An interrupted one forgot all of its part
+    /// or nothing.
+    async fn prune(&self, cx: &CallCx, prune: &Prune) -> Result<Pruned>;
 }
 
 /// A fleet store that is shared.

@@ -3,6 +3,7 @@
 
 pub mod fleet;
 pub mod journal;
+pub mod retention;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
@@ -11,5 +12,6 @@ pub use fleet::{
     Write,
 };
 pub use journal::{Accepted, GoalEntry, Journal, JournalRow, LeasePool, Outcome};
+pub use retention::{Prune, Pruned};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteFleet, SqliteJournal};

@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use minions_core::Result;
 use minions_core::env::CallCx;
 use minions_core::store::{
-    Accepted, Event, FleetChange, FleetStore, GoalEntry, Journal, JournalRow, OperationRow, Outcome, Owner, VmQuery,
-    VmRow,
+    Accepted, Event, FleetChange, FleetStore, GoalEntry, Journal, JournalRow, OperationRow, Outcome, Owner, Prune,
+    Pruned, VmQuery, VmRow,
 };
 use minions_core::types::{AgentSecret, EventSeq, Generation, OperationId, VmId, VmName};
 
@@ -67,6 +67,9 @@ impl<P: FleetStore> FleetStore for Inline<P> {
     }
     async fn last_event(&self, cx: &CallCx) -> Result<EventSeq> {
         block(self.0.last_event(cx))
+    }
+    async fn prune(&self, cx: &CallCx, prune: &Prune) -> Result<Pruned> {
+        block(self.0.prune(cx, prune))
     }
 }
 

@@ -16,9 +16,9 @@ use minions_core::memory::InMemoryHost;
 use minions_core::node::LocalNode;
 use minions_core::service::{Caller, ControlPlane, LocalControlPlane, ServiceConfig};
 use minions_core::storage::Storage;
-use minions_core::store::LeasePool;
 use minions_core::store::sqlite::{SqliteFleet, SqliteJournal};
-use minions_core::types::{ByteSize, HostId, Vcpus};
+use minions_core::store::{FleetStore, LeasePool, Prune};
+use minions_core::types::{ByteSize, HostId, UnixMillis, Vcpus};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -33,6 +33,7 @@ const POOL: LeasePool = LeasePool {
 /// The service, its server, and who may come in.
 pub struct Edge {
     pub plane: Arc<LocalControlPlane>,
+    pub fleet: Arc<SqliteFleet>,
     pub server: ApiServer,
     pub address: SocketAddr,
     pub private: SocketAddr,
@@ -78,7 +79,7 @@ impl Edge {
         };
         let fleet = Arc::new(SqliteFleet::open(dir.path().join("fleet.db")).await.unwrap());
         let node = LocalNode::start(HostId::from_bits(1), ports, env.clone(), EngineConfig::default()).await.unwrap();
-        let plane = LocalControlPlane::start(fleet, node, env.clone(), ServiceConfig::default());
+        let plane = LocalControlPlane::start(fleet.clone(), node, env.clone(), ServiceConfig::default());
 
         let token = || Token::generate(env.ids.as_ref());
         let (mine, other_token, admin) = (token(), token(), token());
@@ -107,7 +108,34 @@ impl Edge {
                 .await;
         });
         let (end, served) = (Some(end), Some(served));
-        Self { plane, server, address, private, socket, owner: mine, other: other_token, admin, end, served, dir }
+        Self {
+            plane,
+            fleet,
+            server,
+            address,
+            private,
+            socket,
+            owner: mine,
+            other: other_token,
+            admin,
+            end,
+            served,
+            dir,
+        }
+    }
+
+    /// Forgets all events but the newest.
+    pub async fn forget(&self) {
+        let all = UnixMillis(u64::MAX);
+        let prune = Prune {
+            events_before: all,
+            events_most: 1,
+            keys_before: all,
+            operations_before: all,
+            operations_most: 0,
+            limit: 10_000,
+        };
+        self.fleet.prune(&CallCx::new("test", Duration::from_secs(10)), &prune).await.unwrap();
     }
 
     /// Ends the server, and waits until it has.

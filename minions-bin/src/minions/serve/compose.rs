@@ -10,7 +10,7 @@ use minions_core::error::{Error, ErrorKind, Result};
 use minions_core::host::preflight::{Finding, FindingStatus};
 use minions_core::network::DynNetwork;
 use minions_core::node::LocalNode;
-use minions_core::service::{Defaults, LocalControlPlane, Quota, ServiceConfig};
+use minions_core::service::{Defaults, LocalControlPlane, Quota, Retention, ServiceConfig};
 use minions_core::store::LeasePool;
 use minions_core::store::sqlite::{SqliteFleet, SqliteJournal};
 
@@ -114,7 +114,7 @@ fn cannot(findings: &[Finding]) -> String {
 }
 
 fn service_config(config: &Config) -> ServiceConfig {
-    let (quota, defaults) = (Quota::default(), Defaults::default());
+    let (quota, defaults, keep) = (Quota::default(), Defaults::default(), Retention::default());
     ServiceConfig {
         quota: Quota {
             vms: config.quota_vms.unwrap_or(quota.vms),
@@ -127,6 +127,14 @@ fn service_config(config: &Config) -> ServiceConfig {
             memory: config.default_memory.unwrap_or(defaults.memory),
             root: config.default_disk.unwrap_or(defaults.root),
             data: config.default_data_disk.unwrap_or(defaults.data),
+        },
+        retention: Retention {
+            events_for: config.keep_events.unwrap_or(keep.events_for),
+            events_most: config.keep_events_most.unwrap_or(keep.events_most),
+            keys_for: config.keep_keys.unwrap_or(keep.keys_for),
+            operations_for: config.keep_operations.unwrap_or(keep.operations_for),
+            operations_most: config.keep_operations_most.unwrap_or(keep.operations_most),
+            ..keep
         },
         ..ServiceConfig::default()
     }

@@ -127,6 +127,17 @@ fn spell(config: &Config) -> String {
             config.default_data_disk.map(|disk| ("data_disk", quoted(&disk.get()))),
         ],
     );
+    let hours = |kept: Option<std::time::Duration>| kept.map(|kept| (kept.as_secs() / 3_600).to_string());
+    section(
+        "keep",
+        vec![
+            hours(config.keep_events).map(|kept| ("events_hours", kept)),
+            config.keep_events_most.map(|most| ("events_most", most.to_string())),
+            hours(config.keep_operations).map(|kept| ("operations_hours", kept)),
+            config.keep_operations_most.map(|most| ("operations_most", most.to_string())),
+            hours(config.keep_keys).map(|kept| ("keys_hours", kept)),
+        ],
+    );
     let format = match config.log_format {
         LogFormat::Text => "text",
         LogFormat::Json => "json",
@@ -145,6 +156,8 @@ mod tests {
             dir: Some("/srv/m".into()),
             quota_memory: Some(minions_core::types::ByteSize::gib(3)),
             default_cpus: Some(minions_core::types::Vcpus(4)),
+            keep_events: Some(std::time::Duration::from_secs(48 * 3_600)),
+            keep_operations_most: Some(5_000),
             metrics_listen: "127.0.0.1:9".parse().ok(),
             ..Config::default()
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::IntoResponse;
-use axum::response::sse::{KeepAlive, Sse};
+use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream::{self, StreamExt};
 use serde::Deserialize;
 
@@ -15,7 +15,7 @@ use super::App;
 use super::answer::{self, Answer};
 use super::auth::Who;
 use super::request::{Params, limit, wait};
-use crate::api::v1::EventPage;
+use crate::api::v1::{EventPage, Problem};
 use crate::error::{Error, Result};
 use crate::service::Caller;
 use crate::types::EventSeq;
@@ -51,7 +51,9 @@ pub(super) async fn list(
     if streams {
         // Whoever opens the stream without a place wants what happens from now on.
         let after = place(&app, &caller, after.or(Some("last"))).await?;
-        return Ok(follow(app, caller, after));
+        // A place that cannot be gone on from is refused before there is a stream.
+        let first = app.plane.events(&caller, after, STREAM_PAGE, Duration::ZERO).await?;
+        return Ok(follow(app, caller, first));
     }
     let (limit, wait) = (limit(query.limit, 100)?, wait(query.wait.as_deref())?);
     let page = match after {
@@ -77,9 +79,11 @@ async fn place(app: &App, caller: &Caller, after: Option<&str>) -> Result<EventS
     }
 }
 
-/// Server-sent events. A reader that is slow is read for more slowly; it never loses one.
-fn follow(app: Arc<App>, caller: Caller, after: EventSeq) -> axum::response::Response {
-    let pages = stream::unfold((app, caller, after), |(app, caller, after)| async move {
+/// Server-sent events. A reader that is slow is read for more slowly; it never loses one without hearing of it: a stream
+/// that cannot go on ends with an event named `problem`.
+fn follow(app: Arc<App>, caller: Caller, first: EventPage) -> axum::response::Response {
+    let later = stream::unfold(Some((app, caller, first.next)), |state| async move {
+        let (app, caller, after) = state?;
         let page = tokio::select! {
             page = app.plane.events(&caller, after, STREAM_PAGE, STREAM_WAIT) => page,
             () = app.closed() => return None,
@@ -87,21 +91,32 @@ fn follow(app: Arc<App>, caller: Caller, after: EventSeq) -> axum::response::Res
         match page {
             Ok(page) => {
                 let next = page.next;
-                Some((page, (app, caller, next)))
+                Some((Ok(page), Some((app, caller, next))))
             }
             Err(error) => {
                 tracing::warn!(error = %error.chain(), "a stream of events ended");
-                None
+                Some((Err(Problem::from(&error)), None))
             }
         }
     });
-    let events = pages.flat_map(|page| {
-        stream::iter(page.events.into_iter().filter_map(|event| {
-            let data = serde_json::to_string(&event).ok()?;
-            Some(Ok::<_, Infallible>(axum::response::sse::Event::default().id(event.seq.0.to_string()).data(data)))
-        }))
-    });
+    let events = stream::iter([Ok(first)]).chain(later).flat_map(|page| stream::iter(told(page)));
     let mut response = Sse::new(events).keep_alive(KeepAlive::default()).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+fn told(page: std::result::Result<EventPage, Problem>) -> Vec<Result<Event, Infallible>> {
+    match page {
+        Ok(page) => {
+            let written = page.events.iter().filter_map(|event| {
+                let data = serde_json::to_string(event).ok()?;
+                Some(Ok(Event::default().id(event.seq.0.to_string()).data(data)))
+            });
+            written.collect()
+        }
+        Err(problem) => {
+            let data = serde_json::to_string(&problem).unwrap_or_default();
+            vec![Ok(Event::default().event("problem").data(data))]
+        }
+    }
 }

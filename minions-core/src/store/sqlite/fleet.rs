@@ -6,10 +6,11 @@ use async_trait::async_trait;
 
 use super::database::Database;
 use super::schema::Schema;
-use super::{fleet_read, fleet_write};
+use super::{fleet_prune, fleet_read, fleet_write};
 use crate::env::CallCx;
 use crate::error::Result;
 use crate::store::fleet::{Event, FleetChange, FleetStore, OperationRow, Owner, VmQuery, VmRow};
+use crate::store::retention::{Prune, Pruned};
 use crate::types::{EventSeq, OperationId, VmId, VmName};
 
 /// A tombstone is a row of `vm` that has a `deleted`.
@@ -65,7 +66,13 @@ CREATE TABLE event (
 ) STRICT;
 ";
 
-pub(super) const SCHEMA: Schema = Schema { application_id: 0x6d6e_666c, migrations: &[VERSION_1] };
+/// What is forgotten is found without looking at what is kept. An operation that is pending is in neither.
+const VERSION_2: &str = "
+CREATE INDEX operation_keyed ON operation (ended) WHERE key IS NOT NULL AND ended IS NOT NULL;
+CREATE INDEX operation_free ON operation (place, ended) WHERE key IS NULL AND NOT pending;
+";
+
+pub(super) const SCHEMA: Schema = Schema { application_id: 0x6d6e_666c, migrations: &[VERSION_1, VERSION_2] };
 
 /// A [`FleetStore`] in one SQLite file.
 ///
@@ -147,5 +154,10 @@ impl FleetStore for SqliteFleet {
 
     async fn last_event(&self, cx: &CallCx) -> Result<EventSeq> {
         self.0.read(cx, fleet_read::last_event).await
+    }
+
+    async fn prune(&self, cx: &CallCx, prune: &Prune) -> Result<Pruned> {
+        let prune = *prune;
+        self.0.write(cx, move |writer| fleet_prune::prune(writer, &prune)).await
     }
 }

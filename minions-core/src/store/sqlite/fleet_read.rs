@@ -4,6 +4,7 @@ use rusqlite::{Connection, Row};
 
 use super::column::{self, all, first};
 use super::error::{Result, SqliteError};
+use crate::error::Error;
 use crate::store::fleet::{Event, NewEvent, OperationRow, Owner, VmQuery, VmRow};
 use crate::types::{EventSeq, Generation, OperationId, UnixMillis, VmId, VmName};
 
@@ -58,7 +59,16 @@ pub(super) fn events(reader: &Connection, after: EventSeq, limit: usize) -> Resu
     // A place beyond what SQLite can count has no events after it.
     let Ok(after) = i64::try_from(after.0) else { return Ok(Vec::new()) };
     let mut statement = reader.prepare_cached("SELECT * FROM event WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
-    all(&mut statement, (after, column::limit(limit)), event_row)
+    let page: Vec<Event> = all(&mut statement, (after, column::limit(limit)), event_row)?;
+    // The newest is never forgotten, so that whoever asks after a forgotten place gets a page that begins too late.
+    match page.first().map(|first| first.seq.0 - 1) {
+        Some(forgotten) if after > 0 && i64::try_from(forgotten).is_ok_and(|forgotten| forgotten > after) => {
+            let message = format!("events up to place {forgotten} are no longer kept; look anew, and go on from there");
+            let error = Error::not_found(message).with_reason("events_pruned").with_field("after");
+            Err(SqliteError::Rule(error))
+        }
+        _ => Ok(page),
+    }
 }
 
 pub(super) fn last_event(reader: &Connection) -> Result<EventSeq> {

@@ -186,7 +186,7 @@ fn execute_operation(statement: &mut rusqlite::CachedStatement<'_>, row: &Operat
 }
 
 fn insert_event(writer: &Connection, event: &NewEvent) -> Result<()> {
-    // Nothing ever leaves this table's end, so that the next place is one more than the last.
+    // The newest is never forgotten, so that the next place is one more than the last.
     let mut statement =
         writer.prepare_cached("INSERT INTO event (vm, name, owner, at, kind) VALUES (?1, ?2, ?3, ?4, ?5)")?;
     statement.execute((

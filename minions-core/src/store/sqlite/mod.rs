@@ -11,6 +11,7 @@ mod column;
 mod database;
 mod error;
 mod fleet;
+mod fleet_prune;
 mod fleet_read;
 mod fleet_write;
 mod journal;

@@ -3,6 +3,7 @@
 mod changes;
 mod events;
 mod names;
+mod prunes;
 mod quotas;
 mod reads;
 mod rows;
@@ -10,6 +11,7 @@ mod rows;
 pub use changes::*;
 pub use events::*;
 pub use names::*;
+pub use prunes::*;
 pub use quotas::*;
 pub use reads::*;
 
@@ -48,6 +50,11 @@ macro_rules! fleet_store_suite {
                 pending_operations_come_oldest_first,
                 a_key_finds_its_operation_for_its_owner_only,
                 reads_see_every_commit_that_returned,
+                old_events_go_oldest_first_and_the_newest_stays,
+                an_event_that_stays_keeps_all_behind_it,
+                a_reader_after_a_forgotten_place_is_told_so,
+                a_key_is_forgotten_before_its_operation,
+                operations_that_ended_go_and_all_else_stays,
             ]
         );
     };

@@ -1,0 +1,89 @@
+//! What has happened is kept for as long as anyone may ask for it, and not for ever. Time is paused: a week passes at once.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at what it did not expect")]
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use minions_core::ErrorKind;
+use minions_core::api::v1;
+use minions_core::engine::{EngineConfig, Ports};
+use minions_core::env::{CallCx, Env};
+use minions_core::memory::{InMemoryFleet, InMemoryHost, InMemoryJournal};
+use minions_core::node::LocalNode;
+use minions_core::service::{Caller, ControlPlane, IdempotencyKey, LocalControlPlane, ServiceConfig, VmAction};
+use minions_core::storage::Storage;
+use minions_core::store::LeasePool;
+use minions_core::types::{EventSeq, HostId, VmState};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+fn ada() -> Caller {
+    Caller::tenant("ada")
+}
+
+async fn start() -> Arc<LocalControlPlane> {
+    let (host, env) = (InMemoryHost::new(), Env::seeded(3));
+    host.storage().ensure_image(&CallCx::new("import", HOUR), &InMemoryHost::demo_image()).await.unwrap();
+    let pool = LeasePool {
+        ip_first: Ipv4Addr::new(10, 200, 0, 2),
+        ip_last: Ipv4Addr::new(10, 200, 0, 254),
+        uid_first: 200_000,
+        uid_count: 100,
+    };
+    let ports = Ports {
+        hypervisor: Arc::new(host.hypervisor()),
+        storage: Arc::new(host.storage()),
+        network: Arc::new(host.network()),
+        guest: Arc::new(host.guest()),
+        journal: Arc::new(InMemoryJournal::new(pool)),
+    };
+    let node = LocalNode::start(HostId::from_bits(1), ports, env.clone(), EngineConfig::default()).await.unwrap();
+    LocalControlPlane::start(Arc::new(InMemoryFleet::new()), node, env, ServiceConfig::default())
+}
+
+fn new_vm(name: &str) -> v1::CreateVm {
+    v1::CreateVm { name: name.parse().unwrap(), image: None, cpus: None, memory: None, disk: None, data_disk: None }
+}
+
+async fn done(plane: &LocalControlPlane, operation: &v1::Operation) {
+    let ended = plane.operation(&ada(), operation.id, 20 * HOUR).await.unwrap();
+    assert_eq!(ended.outcome, v1::OperationOutcome::Succeeded);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_lasts_a_day_and_operations_and_events_a_week_after_their_end() {
+    let plane = start().await;
+    let key: IdempotencyKey = "key".parse().unwrap();
+    let create = async || plane.create(&ada(), &new_vm("web"), Some(&key)).await;
+    let first = create().await.unwrap();
+    done(&plane, &first).await;
+
+    tokio::time::sleep(23 * HOUR).await;
+    assert_eq!(create().await.unwrap().id, first.id, "within a day a repeat is harmless");
+    tokio::time::sleep(2 * HOUR).await;
+    let again = create().await.expect_err("it is another request now");
+    assert_eq!(again.reason(), Some("name_taken"), "{}", again.chain());
+    done(&plane, &first).await;
+    plane.events(&ada(), EventSeq(1), 10, Duration::ZERO).await.expect("events are kept for a week");
+
+    tokio::time::sleep(7 * 24 * HOUR).await;
+    let error = plane.operation(&ada(), first.id, Duration::ZERO).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{}", error.chain());
+    let error = plane.events(&ada(), EventSeq(1), 10, Duration::ZERO).await.unwrap_err();
+    assert_eq!(error.reason(), Some("events_pruned"), "{}", error.chain());
+    assert_eq!(plane.vm(&ada(), &"web".parse().unwrap()).await.unwrap().state, VmState::Running);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tombstone_is_never_forgotten() {
+    let plane = start().await;
+    let created = plane.create(&ada(), &new_vm("web"), None).await.unwrap();
+    done(&plane, &created).await;
+    let destroyed =
+        plane.act(&ada(), &"web".parse().unwrap(), &VmAction::Destroy(v1::DestroyVm {}), None).await.unwrap();
+    done(&plane, &destroyed).await;
+    tokio::time::sleep(30 * 24 * HOUR).await;
+    let tomb = plane.vm(&ada(), &created.vm.to_string().parse().unwrap()).await.unwrap();
+    assert!(tomb.deleted.is_some());
+}
