@@ -30,10 +30,6 @@ pub fn new_vm(name: &str) -> Result<v1::CreateVm> {
 }
 
 /// Creates so many VMs, some at a time, and waits for each to run. Microseconds of each.
-pub async fn create_many(plane: &HttpControlPlane, count: usize, at_a_time: usize) -> Result<Vec<f64>> {
-    create_named(plane, "vm", count, at_a_time).await
-}
-
 pub async fn create_named(plane: &HttpControlPlane, name: &str, count: usize, at_a_time: usize) -> Result<Vec<f64>> {
     let next = Arc::new(AtomicUsize::new(0));
     let mut workers = JoinSet::new();
