@@ -110,6 +110,10 @@ impl Tables {
             return Ok(Accepted::Row(Box::new(row.clone())));
         }
         if absent {
+            // Where its short name is another's, that one keeps it from ever getting a row.
+            if self.shorts.insert(entry.vm.short()) {
+                self.tombstones.insert(entry.vm);
+            }
             return Ok(Accepted::Gone);
         }
         if self.shorts.contains(&entry.vm.short()) {

@@ -58,7 +58,7 @@ pub struct JournalRow {
 pub enum Accepted {
     /// It is in the journal.
     Row(Box<JournalRow>),
-    /// It asked for absence and there is a tombstone, or there never was such a VM: nothing is left to do.
+    /// It asked for absence, and there is a tombstone: nothing is left to do.
     Gone,
 }
 
@@ -82,6 +82,8 @@ pub struct LeasePool {
 /// - Context ids, addresses, link addresses and users are unique over all rows, those of stopped VMs too. A freed one is
 ///   given out again last.
 /// - The generation of a VM never goes down, not even past its tombstone; an id with a tombstone never gets a row again.
+/// - Absence that is asked of a VM that was never heard of leaves a tombstone too: what was said of it before may still
+///   be on its way, and must not make it.
 /// - Host names of things ([`VmId::short`]) are unique over rows and tombstones.
 ///
 /// Source of the contract's checks: `testkit::journal_suite!`.

@@ -178,7 +178,7 @@ fn accept(writer: &Connection, pool: &LeasePool, entry: &GoalEntry, secret: &Age
     let known = known(writer, entry.vm)?;
     match &known {
         Some(known) if known.buried && absent => return Ok(Accepted::Gone),
-        None if absent => return Ok(Accepted::Gone),
+        None if absent => return entomb(writer, entry),
         Some(known) if known.buried => {
             let message = format!("the vm {} was destroyed; its id is never used again", entry.vm);
             return Err(SqliteError::rule(ErrorKind::Conflict, "gone", message));
@@ -196,6 +196,15 @@ fn accept(writer: &Connection, pool: &LeasePool, entry: &GoalEntry, secret: &Age
     }
     let row = row(writer, entry.vm)?.ok_or_else(|| SqliteError::row("lease", "a row without its lease"))?;
     Ok(Accepted::Row(Box::new(row)))
+}
+
+/// A tombstone for a VM that never had a row. Where its short name is another's, that one keeps it from ever getting one.
+fn entomb(writer: &Connection, entry: &GoalEntry) -> Sql<Accepted> {
+    let sql = "INSERT INTO vm (id, short, generation, buried, absent, entry) VALUES (?1, ?2, ?3, 1, 1, NULL)
+               ON CONFLICT (short) DO NOTHING";
+    let generation = column::integer(entry.generation.0, "generation")?;
+    writer.prepare_cached(sql)?.execute((column::id(entry.vm.bits()), entry.vm.short(), generation))?;
+    Ok(Accepted::Gone)
 }
 
 fn insert(writer: &Connection, entry: &GoalEntry) -> Sql<()> {

@@ -9,17 +9,43 @@ use crate::store::journal::{Accepted, GoalEntry, Journal, LeasePool, Outcome};
 use crate::testkit::cx;
 use crate::types::{Generation, Goal, StopHow, VmId};
 
-/// Nothing is left to do, and nothing is lent for it.
-pub async fn absence_of_what_never_was_leaves_nothing<J: Journal + ?Sized>(
+/// INV-13: what was asked of it before may arrive after, and makes nothing any more. Nothing is lent for it.
+pub async fn absence_of_what_never_was_leaves_a_tombstone_and_nothing_else<J: Journal + ?Sized>(
     make: &impl AsyncFn(PathBuf, LeasePool) -> Arc<J>,
     folder: &Path,
 ) {
     let scene = Scene::new(make, folder, pool(1)).await;
-    let entry = absent(&scene.entry());
-    assert_eq!(scene.accept(&entry).await.unwrap(), Accepted::Gone);
-    assert_eq!(scene.read(entry.vm).await, None);
+    let late = scene.entry();
+    let entry = absent(&late);
+    for _ in 0..2 {
+        assert_eq!(scene.accept(&entry).await.unwrap(), Accepted::Gone);
+        assert_eq!(scene.read(entry.vm).await, None);
+        assert_eq!(scene.all().await, []);
+        assert!(scene.journal.buried(&cx(), entry.vm).await.unwrap());
+    }
+    for generation in [late.generation, entry.generation, entry.generation.next()] {
+        refused(scene.accept(&GoalEntry { generation, ..late.clone() }).await, ErrorKind::Conflict, "gone");
+    }
     assert_eq!(scene.all().await, []);
+    // The one lease of the pool was not touched.
     scene.row().await;
+}
+
+/// What names its things the same keeps it from ever getting a row; its own burial goes on as if nothing had been.
+pub async fn absence_of_what_is_named_like_another_does_not_touch_the_other<J: Journal + ?Sized>(
+    make: &impl AsyncFn(PathBuf, LeasePool) -> Arc<J>,
+    folder: &Path,
+) {
+    let scene = Scene::new(make, folder, pool(2)).await;
+    let row = scene.row().await;
+    let late = scene.entry_of(VmId::from_bits(row.entry.vm.bits() ^ (1 << 100)));
+    assert_eq!(scene.accept(&absent(&late)).await.unwrap(), Accepted::Gone);
+    assert_eq!(scene.read(row.entry.vm).await, Some(row.clone()));
+    assert!(scene.accept(&late).await.is_err());
+    scene.bury(&row).await;
+    assert!(scene.journal.buried(&cx(), row.entry.vm).await.unwrap());
+    assert!(scene.accept(&late).await.is_err());
+    assert_eq!(scene.all().await, []);
 }
 
 /// INV-6: only a durable goal of absence ends in a tombstone.
