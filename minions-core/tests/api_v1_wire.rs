@@ -27,7 +27,7 @@ fn image_id() -> ImageId {
     ImageId::from_digest([0xab; 32])
 }
 
-fn name() -> VmName {
+fn name<T: std::str::FromStr<Err = minions_core::Error>>() -> T {
     "web".parse().unwrap()
 }
 

@@ -1,5 +1,7 @@
 //! What was written means this.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -147,9 +149,26 @@ pub fn check(path: &Path) -> Result<Config, ConfigProblems> {
     let about_file = |message: String| {
         ConfigProblems(vec![ConfigProblem { file: path.to_owned(), line: 1, key: String::new(), message }])
     };
-    let bytes = std::fs::read(path).map_err(|error| about_file(format!("cannot be read: {error}")))?;
+    let bytes = read_small(path).map_err(|error| about_file(format!("cannot be read: {error}")))?;
     let text = String::from_utf8(bytes).map_err(|_| about_file("is not UTF-8 text".to_owned()))?;
     check_text(path, &text, &check_secret)
+}
+
+/// Most bytes of a file that people write by hand.
+const MAX_FILE: u64 = 1 << 20;
+
+/// A regular file that is not endless.
+fn read_small(path: &Path) -> io::Result<Vec<u8>> {
+    // Looked at before it is opened: a pipe would wait for a writer.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    match u64::try_from(bytes.len()) {
+        Ok(..=MAX_FILE) => Ok(bytes),
+        _ => Err(io::Error::other("it is larger than 1 MiB")),
+    }
 }
 
 /// The meaning of a text that was read from `path`. `secret` says what is wrong with a file that holds secrets.
@@ -398,6 +417,20 @@ mod tests {
         }
         std::fs::remove_file(&path).unwrap();
         assert!(check_secret(&path).is_err());
+    }
+
+    #[test]
+    fn bad_14_a_file_without_end_or_that_is_none_is_refused() {
+        for path in ["/dev/zero", "/"] {
+            let problems = check(Path::new(path)).expect_err(path).to_string();
+            assert!(problems.contains("no regular file"), "{problems}");
+        }
+        let path = std::env::temp_dir().join(format!("minions-large-{}", std::process::id()));
+        std::fs::write(&path, "#".repeat((1 << 20) + 1)).unwrap();
+        assert!(check(&path).expect_err("large").to_string().contains("larger than"));
+        std::fs::write(&path, "#".repeat(1 << 20)).unwrap();
+        check(&path).expect("as large as allowed");
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

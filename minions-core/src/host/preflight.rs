@@ -92,14 +92,38 @@ pub fn disk_space(dir: &Path, least: ByteSize) -> Finding {
 #[must_use]
 pub fn open_files(least: u64) -> Finding {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    match limit.current {
+    judge_files(limit.current, limit.maximum, least)
+}
+
+fn judge_files(current: Option<u64>, maximum: Option<u64>, least: u64) -> Finding {
+    match current {
         Some(most) if most < least => {
             let message = format!("at most {most} files may be open at a time");
-            let fix = format!("ulimit -n {}", limit.maximum.map_or(least, |hard| hard.max(least)));
+            let fix = format!("ulimit -n {}", maximum.map_or(least, |hard| hard.max(least)));
             Finding::warn("open_files", message, fix)
         }
         Some(most) => Finding::ok("open_files", format!("{most} files may be open at a time")),
         None => Finding::ok("open_files", "any number of files may be open"),
+    }
+}
+
+/// Whether enough processes may run: each VM takes two, with a thread for each of its processors and some more.
+#[must_use]
+pub fn processes(least: u64) -> Finding {
+    let own = rustix::process::getrlimit(rustix::process::Resource::Nproc).current;
+    let all = std::fs::read_to_string("/proc/sys/kernel/pid_max").ok().and_then(|text| text.trim().parse().ok());
+    judge_processes(all, own, least)
+}
+
+fn judge_processes(all: Option<u64>, own: Option<u64>, least: u64) -> Finding {
+    let too_few = |most: u64, fix: String| Finding::warn("processes", format!("at most {most} processes may run"), fix);
+    match (all, own) {
+        (Some(most), _) if most < least => too_few(most, format!("sysctl -w kernel.pid_max={least}")),
+        (_, Some(most)) if most < least => too_few(most, format!("ulimit -u {least}")),
+        (all, own) => match all.into_iter().chain(own).min() {
+            Some(most) => Finding::ok("processes", format!("{most} processes may run")),
+            None => Finding::ok("processes", "any number of processes may run"),
+        },
     }
 }
 
@@ -123,8 +147,24 @@ mod tests {
 
     #[test]
     fn bad_28_few_open_files_come_with_the_line_to_type() {
-        let finding = open_files(u64::MAX);
-        assert!(finding.status == FindingStatus::Ok || finding.fix.is_some(), "{finding:?}");
+        let finding = judge_files(Some(1024), Some(2048), 4096);
+        assert_eq!((finding.status, finding.fix.as_deref()), (FindingStatus::Warn, Some("ulimit -n 4096")));
+        let finding = judge_files(Some(1024), Some(1 << 20), 4096);
+        assert_eq!(finding.fix.as_deref(), Some("ulimit -n 1048576"));
+        for (current, maximum) in [(Some(4096), Some(4096)), (None, None)] {
+            assert_eq!(judge_files(current, maximum, 4096).status, FindingStatus::Ok);
+        }
+    }
+
+    #[test]
+    fn bad_28_few_processes_come_with_the_line_to_type() {
+        let finding = judge_processes(Some(300), Some(u64::MAX), 4096);
+        assert_eq!(finding.fix.as_deref(), Some("sysctl -w kernel.pid_max=4096"));
+        let finding = judge_processes(Some(1 << 22), Some(100), 4096);
+        assert_eq!((finding.status, finding.fix.as_deref()), (FindingStatus::Warn, Some("ulimit -u 4096")));
+        for (all, own) in [(Some(1 << 22), None), (None, None), (Some(4096), Some(4096))] {
+            assert_eq!(judge_processes(all, own, 4096).status, FindingStatus::Ok);
+        }
     }
 
     #[test]

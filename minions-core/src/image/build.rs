@@ -3,7 +3,7 @@
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::bundle::bundle;
+use super::bundle::{self, bundle};
 use super::error::ImageError;
 use super::initrd::write_initrd;
 use super::kernel::fetch_kernel;
@@ -53,8 +53,13 @@ pub async fn build_debian(config: &BuildConfig, on_progress: OnProgress<'_>) -> 
 /// An image from a raw filesystem that exists; with our kernel and initrd any Linux in it boots.
 pub async fn import(config: &ImportConfig, on_progress: OnProgress<'_>) -> Result<ImageBundle> {
     let mut steps = Steps { on: on_progress, number: 0, of: 3 };
+    // Before a kernel is fetched for it.
     let root = config.root.clone();
-    crate::host::blocking(move || Ok(is_ext4(&root)?)).await?;
+    crate::host::blocking(move || {
+        bundle::source("root", &root)?;
+        Ok(is_ext4(&root)?)
+    })
+    .await?;
     prepare(&config.build)?;
     finish(&config.build, config.root.clone(), &mut steps).await
 }

@@ -25,6 +25,8 @@ pub(super) enum ImageError {
         "{0} is no raw ext4 filesystem; a disk with partitions, a qcow2 or another filesystem is to be made one first"
     )]
     NotExt4(PathBuf),
+    #[error("the {what} {path} {why}")]
+    Source { what: &'static str, path: PathBuf, why: &'static str },
     #[error("a program of the build failed")]
     Command(#[from] CommandError),
     #[error("cannot {what} {path}")]
@@ -43,6 +45,7 @@ impl From<ImageError> for Error {
         match error {
             ImageError::Program { .. } => Self::new(ErrorKind::Unsupported, text).with_reason("host_misconfigured"),
             ImageError::NotStatic { .. } => Self::invalid("agent", text),
+            ImageError::Source { what, .. } => Self::invalid(what, text).with_reason("image_invalid"),
             ImageError::NotRoot => Self::new(ErrorKind::Denied, text),
             ImageError::NoModule(_) | ImageError::BadModule(_) | ImageError::NoKernel(_) => {
                 Self::invalid("kernel", text)

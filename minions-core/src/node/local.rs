@@ -11,7 +11,7 @@ use crate::env::{CallCx, Env};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guest::{GuestChannelExt, GuestIoBox};
 use crate::store::{Accepted, GoalEntry};
-use crate::types::{HostId, ImageBundle, ImageId, ImageInfo, VmId, VmState};
+use crate::types::{HostId, ImageBundle, ImageId, ImageInfo, VmId, VmState, check_tag};
 
 /// How long whoever wants to enter a VM waits for its start.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -104,6 +104,8 @@ impl Node for LocalNode {
     }
 
     async fn ensure_image(&self, cx: &CallCx, bundle: &ImageBundle) -> Result<()> {
+        // Here and not in each storage: whatever its name is, it gets this far.
+        check_tag(&bundle.name)?;
         self.engine.ports().storage.ensure_image(cx, bundle).await.map(drop)
     }
 

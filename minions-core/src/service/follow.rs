@@ -7,7 +7,7 @@ use super::convert;
 use super::inner::Inner;
 use super::intent::{ended_event, event};
 use crate::env::CallCx;
-use crate::error::{Effect, Error, ErrorKind, Result};
+use crate::error::{Effect, ErrorKind, Result};
 use crate::mutant::{Mutant, planted};
 use crate::node::{NodeVm, Settled};
 use crate::store::{EventKind, FleetChange, Guard, OperationRow, OperationState, VmRow, Write};
@@ -46,7 +46,10 @@ pub(super) async fn absorb(inner: &Inner, report: &NodeVm) -> Result<()> {
     loop {
         let cx = CallCx::new("absorb", inner.config.store_limit);
         let Some(row) = inner.store.vm(&cx, report.vm).await? else {
-            return Err(Error::internal("the host reports a VM that the fleet does not know"));
+            // Nothing is concluded from that, and nobody else's report waits for it: a fleet that was restored from an
+            // old backup may know of it again later.
+            tracing::error!(vm = %report.vm, "the host has a VM that the fleet does not know; it is left as it is");
+            return Ok(());
         };
         let pending = inner.store.pending_operations(&cx, report.vm).await?;
         let told = inner.told(report.vm);

@@ -85,9 +85,9 @@ pub(super) fn change(
         VmAction::Start(_) | VmAction::Restart(_) => {}
         VmAction::Destroy(_) => row.goal = Goal::Absent,
         VmAction::Rename(rename) => {
-            row.name = rename.name.clone();
+            row.name = rename.name.name().clone();
             guards.push(Guard::NameRested {
-                name: rename.name.clone(),
+                name: rename.name.name().clone(),
                 owner: row.owner.clone(),
                 since: UnixMillis(request.now.0.saturating_sub(NAME_REST_MS)),
             });

@@ -87,6 +87,17 @@ pub(super) fn size(vcpus: Vcpus, memory: ByteSize, host: &NodeInfo) -> Result<()
     between("memory", memory, host.hypervisor.min_memory, host.hypervisor.max_memory)
 }
 
+/// The longest that a guest may be given to end by itself, in milliseconds: nothing that was asked for waits for ever.
+const MAX_GRACE_MS: u64 = 3_600_000;
+
+/// How long a stop may take.
+pub(super) fn grace(stop: &v1::StopVm) -> Result<()> {
+    if stop.grace_ms.is_some_and(|grace| grace > MAX_GRACE_MS) {
+        return Err(Error::invalid("grace_ms", "a guest has at most an hour to end, which is 3600000 milliseconds"));
+    }
+    Ok(())
+}
+
 fn between(field: &'static str, value: ByteSize, least: ByteSize, most: ByteSize) -> Result<()> {
     if value < least {
         return Err(Error::invalid(field, format!("{field} is at least {least}")));

@@ -194,7 +194,7 @@ impl ControlPlane for LocalControlPlane {
         let spec = limits::spec(request, image, &self.inner.config.defaults, &host)?;
         let context = self.request(caller, key, hash);
         let (change, operation) =
-            intent::create(&context, self.inner.env.vm_id(), &request.name, spec, &self.inner.config.quota);
+            intent::create(&context, self.inner.env.vm_id(), request.name.name(), spec, &self.inner.config.quota);
         match self.commit(change).await {
             Ok(()) => Ok(convert::operation(&operation)),
             // The same key came twice at the same time, and the other one won: the key, or the name.
@@ -225,6 +225,9 @@ impl ControlPlane for LocalControlPlane {
                 let host = self.inner.node.info(&CallCx::new("resize", self.inner.config.node_limit)).await?;
                 let spec = &owned.row().spec;
                 limits::size(resize.cpus.unwrap_or(spec.vcpus), resize.memory.unwrap_or(spec.memory), &host)?;
+            }
+            if let VmAction::Stop(stop) = action {
+                limits::grace(stop)?;
             }
             let context = self.request(caller, key, hash);
             let (change, operation) =
@@ -303,6 +306,7 @@ impl ControlPlane for LocalControlPlane {
 
     async fn open(&self, caller: &Caller, vm: &VmRef, call: &GuestCall) -> Result<GuestIoBox> {
         let owned = self.authz.vm(&self.cx("open"), caller, vm).await?;
+        call.check()?;
         if !call.for_tenant() {
             return Err(Error::new(ErrorKind::Denied, "this call is the host's alone").with_reason("forbidden"));
         }

@@ -5,6 +5,22 @@ use std::path::PathBuf;
 use super::id::ImageId;
 use super::size::{ByteSize, Vcpus};
 use super::time::UnixMillis;
+use crate::error::{Error, Result};
+
+/// Bytes of the longest tag.
+const MAX_TAG: usize = 64;
+
+/// Checks the tag of a new image: 1 to 64 letters, digits and `-_.`, beginning with a letter or a digit. Anything else
+/// could be taken for a path, an option, or something that a terminal obeys.
+pub fn check_tag(text: &str) -> Result<()> {
+    let bytes = text.as_bytes();
+    let label = bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte));
+    if label && bytes.len() <= MAX_TAG && bytes.first().is_some_and(u8::is_ascii_alphanumeric) {
+        return Ok(());
+    }
+    let message = "an image's name has 1 to 64 letters, digits and -_. and begins with a letter or a digit";
+    Err(Error::invalid("name", message).with_reason("name_invalid"))
+}
 
 /// What a VM gets where its creator says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -62,4 +78,23 @@ pub struct ImageInfo {
     pub defaults: ImageDefaults,
     /// When it was taken in.
     pub created: UnixMillis,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_22_a_tag_that_could_mean_something_else_is_refused() {
+        let long = "a".repeat(65);
+        for text in
+            ["", ".", "..", "../x", "a/b", "/", "/etc", "-rf", "_x", "a b", "a\nb", "a\0", "\u{1b}[2J", "bücher", &long]
+        {
+            let error = check_tag(text).expect_err(text);
+            assert_eq!((error.reason(), error.field()), (Some("name_invalid"), Some("name")), "{text:?}");
+        }
+        for text in ["debian", "Debian-12.7_amd64", "0", &"a".repeat(64)] {
+            check_tag(text).unwrap();
+        }
+    }
 }

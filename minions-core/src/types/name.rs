@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use crate::error::{Error, Result};
 
-/// Names that a service needs for itself.
+/// Names that a service needs for itself: no new VM gets one. The list may grow; a VM that has such a name already keeps
+/// it.
 const RESERVED: &[&str] = &[
     "admin",
     "api",
@@ -33,7 +34,9 @@ const RESERVED: &[&str] = &[
     "www",
 ];
 
-/// A DNS label `[a-z]([a-z0-9-]{0,38}[a-z0-9])?` without `--`, and not reserved. Parse-only: a value is proof.
+/// A DNS label `[a-z]([a-z0-9-]{0,38}[a-z0-9])?` without `--`. Parse-only: a value is proof.
+///
+/// What is stored is read as this, so that its rules never become narrower. What people choose is a [`NewVmName`].
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct VmName(String);
 
@@ -66,10 +69,57 @@ impl FromStr for VmName {
         if bytes.ends_with(b"-") || text.contains("--") {
             return bad("a name does not end with a hyphen, nor hold two in a row");
         }
-        if RESERVED.binary_search(&text).is_ok() {
-            return bad("this name is reserved for the service; choose another");
-        }
         Ok(Self(text.to_owned()))
+    }
+}
+
+/// A name that a VM may be given: a [`VmName`] that the service does not need for itself. Parse-only: a value is proof.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NewVmName(VmName);
+
+impl NewVmName {
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &VmName {
+        &self.0
+    }
+}
+
+impl FromStr for NewVmName {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let name: VmName = text.parse()?;
+        if RESERVED.binary_search(&text).is_ok() {
+            let message = "this name is reserved for the service; choose another";
+            return Err(Error::invalid("name", message).with_reason("name_invalid"));
+        }
+        Ok(Self(name))
+    }
+}
+
+impl fmt::Display for NewVmName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for NewVmName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl serde::Serialize for NewVmName {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(to)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for NewVmName {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -124,16 +174,26 @@ mod tests {
             "xn--bcher-kva",
             "-rf",
             "1web",
-            "www",
-            "api",
-            "root",
-            "minions",
-            "localhost",
             "_acme-challenge",
         ];
-        for text in bad {
-            let error = text.parse::<VmName>().expect_err(text);
+        let refused = |error: Error, text: &str| {
             assert_eq!((error.reason(), error.field()), (Some("name_invalid"), Some("name")), "{text:?}");
+        };
+        for text in bad {
+            refused(text.parse::<VmName>().expect_err(text), text);
+            refused(text.parse::<NewVmName>().expect_err(text), text);
+        }
+        for text in ["www", "api", "admin", "ssh", "mail", "ns1", "localhost", "minions", "root"] {
+            refused(text.parse::<NewVmName>().expect_err(text), text);
+        }
+    }
+
+    #[test]
+    fn bad_1_a_reserved_name_that_is_stored_stays_readable_and_is_given_to_nobody_new() {
+        for text in RESERVED {
+            let stored: VmName = text.parse().expect(text);
+            assert_eq!(serde_json::from_str::<VmName>(&format!("{text:?}")).unwrap(), stored);
+            assert!(serde_json::from_str::<NewVmName>(&format!("{text:?}")).is_err(), "{text}");
         }
     }
 
@@ -141,6 +201,7 @@ mod tests {
     fn labels_are_names() {
         for text in ["a", "web", "a1", "my-web-2", &"a".repeat(40)] {
             assert_eq!(text.parse::<VmName>().unwrap().as_str(), text);
+            assert_eq!(text.parse::<NewVmName>().unwrap().name().as_str(), text);
         }
     }
 

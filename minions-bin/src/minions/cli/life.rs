@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use minions_core::service::VmRef;
-use minions_core::types::{ByteSize, VmName};
+use minions_core::types::{ByteSize, NewVmName};
 
 use super::{duration, size, vm_name, vm_ref};
 
@@ -29,20 +29,20 @@ pub struct Waiting {
 pub struct Create {
     /// Its name: 1 to 40 lower-case letters, digits and hyphens
     #[arg(value_parser = vm_name)]
-    pub name: VmName,
+    pub name: NewVmName,
     /// The image's tag or id; see `minions image list`
     #[arg(long)]
     pub image: Option<String>,
-    /// Processors
+    /// Processors; else as many as the image or the service says (2)
     #[arg(long, value_name = "N")]
     pub cpus: Option<u32>,
-    /// Memory, such as 2GiB; at least 96MiB with QEMU
+    /// Memory, such as 2GiB, at least 96MiB with QEMU; else what the image or the service says (1GiB)
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub memory: Option<ByteSize>,
-    /// Root disk, such as 20GiB
+    /// Root disk, such as 20GiB; else what the image or the service says (10GiB)
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub disk: Option<ByteSize>,
-    /// Data disk, such as 100GiB; at least 16MiB
+    /// Data disk at /data, such as 100GiB, at least 16MiB; else what the service says (10GiB)
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub data_disk: Option<ByteSize>,
     /// No data disk
@@ -81,7 +81,7 @@ pub struct Stop {
     /// At once, without asking the guest
     #[arg(long, conflicts_with = "grace")]
     pub force: bool,
-    /// How long the guest has; 30s unless told otherwise
+    /// How long the guest has, at most 1h; 30s unless told otherwise
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub grace: Option<Duration>,
     #[command(flatten)]
@@ -105,7 +105,7 @@ pub struct Rename {
     pub one: One,
     /// Its new name
     #[arg(value_parser = vm_name)]
-    pub new: VmName,
+    pub new: NewVmName,
     #[command(flatten)]
     pub waiting: Waiting,
 }

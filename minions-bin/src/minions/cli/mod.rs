@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use minions_core::http::parse_duration;
 use minions_core::service::VmRef;
-use minions_core::types::{ByteSize, VmName};
+use minions_core::types::{ByteSize, NewVmName};
 
 pub use image::{Image, Making, Recipe};
 pub use inside::{Copy, Exec, Forward, Logs};
@@ -28,8 +28,11 @@ pub use service::{Config, Events, Host, Serve, Token};
   minions exec web -- uname -a              run something in it
   minions destroy web                       and away with it
 
-Exit codes: 0 done · 1 our bug · 2 bad usage · 3 who are you? · 4 not there · 5 conflict · 6 not allowed · 7 no capacity
-· 8 unavailable or too late · 78 bad configuration · exec: the guest's own, 255 when exec itself fails")]
+A SIZE is a whole number with KiB, MiB, GiB or TiB; a TIME one with ms, s, m or h.
+
+Exit codes: 0 done · 1 our bug · 2 bad usage · 3 who are you? · 4 not there · 5 conflict
+6 not allowed · 7 no capacity · 8 unavailable or too late · 78 bad configuration
+exec: the program's own, 255 when exec itself fails")]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -168,7 +171,7 @@ fn size(text: &str) -> Result<ByteSize, String> {
     text.parse().map_err(|error: minions_core::Error| error.to_string())
 }
 
-fn vm_name(text: &str) -> Result<VmName, String> {
+fn vm_name(text: &str) -> Result<NewVmName, String> {
     text.parse().map_err(|error: minions_core::Error| error.to_string())
 }
 

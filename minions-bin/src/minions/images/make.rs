@@ -7,7 +7,7 @@ use minions_core::config::Environment;
 use minions_core::error::{Error, Result};
 use minions_core::image::{self, BuildConfig, ImageTools, ImportConfig, KernelFiles, Progress};
 use minions_core::service::ControlPlane;
-use minions_core::types::{ByteSize, ImageBundle, ImageDefaults, Vcpus};
+use minions_core::types::{ByteSize, ImageBundle, ImageDefaults, Vcpus, check_tag};
 
 use crate::cli::{Global, Making, Recipe};
 use crate::client::{Client, DEFAULT_DIR};
@@ -31,6 +31,8 @@ impl Place {
             return Err(Error::not_found(message).with_field("agent"));
         }
         let name = making.name.unwrap_or_else(|| name.to_owned());
+        // Before anything is made: the name becomes part of a path below.
+        check_tag(&name).map_err(|error| Error::invalid("name", format!("{error}; choose one with --name")))?;
         let work = making.work_dir.unwrap_or_else(|| self.0.dir().join("build"));
         // The service opens the files by these paths.
         let work = absolute(&work)?;
@@ -38,7 +40,8 @@ impl Place {
             Ok::<_, Error>(KernelFiles { kernel: absolute(&kernel)?, modules: absolute(&modules)? })
         });
         Ok(BuildConfig {
-            work_dir: work.join(&name),
+            // A folder that is nobody else's: it is removed in the end.
+            work_dir: work.join(format!("minions-image-{name}")),
             kernel_cache: work.join("kernel"),
             agent,
             kernel: kernel.transpose()?,

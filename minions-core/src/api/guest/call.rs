@@ -2,6 +2,10 @@
 
 use super::exec::ExecRequest;
 use super::files::{ListRequest, ReadFile, WriteFile};
+use crate::error::{Error, Result};
+
+/// Bytes of the longest path that a kernel takes.
+const MAX_PATH: usize = 4096;
 
 /// One call. One connection carries exactly one.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -70,6 +74,30 @@ impl GuestCall {
             | Self::Forward { .. }
             | Self::Network => true,
             Self::GrowFilesystem { .. } | Self::Shutdown { .. } => false,
+        }
+    }
+
+    /// Refuses what no agent could do, so that none is asked.
+    pub fn check(&self) -> Result<()> {
+        let path = |path: &str| match path.starts_with('/') && path.len() <= MAX_PATH && !path.contains('\0') {
+            true => Ok(()),
+            false => {
+                Err(Error::invalid("path", "a path in a guest is absolute, at most 4096 bytes, without a zero byte"))
+            }
+        };
+        match self {
+            Self::Exec(request) => request.check(),
+            Self::ReadFile(request) => path(&request.path),
+            Self::WriteFile(request) => path(&request.path),
+            Self::List(request) => path(&request.path),
+            Self::Stat { path: asked } | Self::TarIn { dest: asked } | Self::TarOut { path: asked } => path(asked),
+            Self::Forward { port: 0 } => Err(Error::invalid("port", "a port is 1 to 65535")),
+            Self::Forward { .. }
+            | Self::Health
+            | Self::Status
+            | Self::Network
+            | Self::GrowFilesystem { .. }
+            | Self::Shutdown { .. } => Ok(()),
         }
     }
 

@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::api::guest::sanitize_line;
 use crate::error::{Effect, Error, ErrorKind};
+
+/// Most characters of a message that are believed to be one.
+const MAX_MESSAGE: usize = 2_048;
 
 /// An error, `application/problem+json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,12 +52,14 @@ impl From<&Error> for Problem {
 
 impl From<Problem> for Error {
     fn from(problem: Problem) -> Self {
-        let mut error = Error::new(problem.kind, problem.message).with_effect(problem.effect);
+        // Whoever sent it may be anyone: one line, of a length to read, and nothing that a terminal obeys.
+        let message = sanitize_line(&problem.message, MAX_MESSAGE);
+        let mut error = Error::new(problem.kind, message).with_effect(problem.effect);
         if let Some(reason) = problem.reason.as_deref().and_then(known_reason) {
             error = error.with_reason(reason);
         }
         match problem.field {
-            Some(field) => error.with_field(field),
+            Some(field) => error.with_field(sanitize_line(&field, 64)),
             None => error,
         }
     }
@@ -77,24 +83,47 @@ pub fn status_of(kind: ErrorKind, reason: Option<&str>) -> u16 {
 /// Reasons are constants on both sides of the wire.
 fn known_reason(text: &str) -> Option<&'static str> {
     const REASONS: &[&str] = &[
+        "agent_unhealthy",
         "agent_untrusted",
+        "agent_version",
+        "boot_timeout",
+        "busy",
         "changed_meanwhile",
         "content_type",
+        "crash_loop",
         "events_pruned",
         "forbidden",
         "given_up",
         "gone",
         "host_lost",
+        "host_misconfigured",
+        "idempotency_key",
         "idempotency_key_reused",
+        "image_corrupt",
         "image_in_use",
+        "image_invalid",
+        "image_unreadable",
+        "in_use",
+        "is_a_directory",
         "name_invalid",
         "name_taken",
         "no_capacity",
+        "no_space",
+        "not_a_directory",
         "not_running",
         "quota",
         "rate",
         "stale_generation",
+        "store_busy",
+        "store_closed",
+        "store_corrupt",
+        "store_full",
+        "store_io",
+        "store_read_only",
+        "superseded",
         "too_large",
+        "unsafe_entry",
+        "vmm_exited",
         "volume_lost",
         "wrong_state",
     ];
@@ -111,6 +140,15 @@ mod tests {
         let text = serde_json::to_string(&Problem::from(&error)).unwrap();
         let back = Error::from(serde_json::from_str::<Problem>(&text).unwrap());
         assert_eq!((back.kind(), back.reason(), back.field()), (error.kind(), error.reason(), error.field()));
+    }
+
+    #[test]
+    fn bad_13_a_problem_that_was_made_up_is_one_short_harmless_line() {
+        let message = format!("no\nerror: \u{1b}[2Jyes\u{202e}{}", "x".repeat(1 << 20));
+        let text = serde_json::json!({ "kind": "denied", "field": "a\nb\u{9b}31m", "message": message, "status": 409 });
+        let error = Error::from(serde_json::from_value::<Problem>(text).unwrap());
+        assert!(error.message().starts_with("no error: yesxxx"), "{}", &error.message()[..40]);
+        assert_eq!((error.message().len(), error.field()), (MAX_MESSAGE, Some("a b")));
     }
 
     #[test]

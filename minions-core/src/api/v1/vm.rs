@@ -4,7 +4,9 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{BootMark, ByteSize, Generation, ImageId, StateReason, UnixMillis, Vcpus, VmId, VmName, VmState};
+use crate::types::{
+    BootMark, ByteSize, Generation, ImageId, NewVmName, StateReason, UnixMillis, Vcpus, VmId, VmName, VmState,
+};
 
 /// Asks for a new VM.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,7 +15,7 @@ use crate::types::{BootMark, ByteSize, Generation, ImageId, StateReason, UnixMil
 pub struct CreateVm {
     /// Its name: 1 to 40 lower-case letters, digits and hyphens, beginning with a letter.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
-    pub name: VmName,
+    pub name: NewVmName,
     /// An image's tag or id; the service's default where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
@@ -73,7 +75,7 @@ pub struct DestroyVm {}
 pub struct RenameVm {
     /// The new one.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
-    pub name: VmName,
+    pub name: NewVmName,
 }
 
 /// Asks for another size, which holds from the next start on.

@@ -11,6 +11,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::listener::{ClientIo, Listener, Peer};
+use super::patience::{Patient, Unhurried};
 use super::{App, route};
 
 /// Largest head of a request.
@@ -23,13 +24,14 @@ const MAX_HEADERS: usize = 64;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) async fn serve(app: Arc<App>, listeners: Vec<Listener>, shutdown: impl Future<Output = ()>) {
-    let places = Arc::new(Semaphore::new(app.settings.max_connections));
     // Every connection holds a sender: when the last is gone, all are.
     let (alive, mut all_gone) = mpsc::channel::<Infallible>(1);
     let mut loops = tokio::task::JoinSet::new();
     for listener in listeners {
         let router = route::router(app.clone(), listener.door);
-        loops.spawn(accept_loop(app.clone(), listener, router, places.clone(), alive.clone()));
+        // Of its own: a crowd that the network sends must not keep the operator from the local socket.
+        let places = Arc::new(Semaphore::new(app.settings.max_connections));
+        loops.spawn(accept_loop(app.clone(), listener, router, places, alive.clone()));
     }
     drop(alive);
     shutdown.await;
@@ -71,10 +73,13 @@ async fn connection(
 ) {
     let service = TowerToHyperService::new(router);
     let alive_in_request = alive.clone();
+    let unhurried = Unhurried::default();
+    let stream = Patient::new(stream, app.settings.write_timeout, unhurried.clone());
     let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(peer);
         // A stream outlives its connection's task, and counts as long as it lasts.
         request.extensions_mut().insert(Alive(alive_in_request.clone()));
+        request.extensions_mut().insert(unhurried.clone());
         service.call(request)
     });
     let mut builder = hyper::server::conn::http1::Builder::new();

@@ -46,13 +46,17 @@ pub(super) trait ClientIo: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> ClientIo for T {}
 
 impl Listener {
-    /// A UNIX socket that only its owner can open. The caller holds the lock of the folder it lies in, so that a socket
-    /// which is there already is a leftover; what is no socket is left alone.
+    /// A UNIX socket that only its owner can open. One that is there already is replaced if nobody listens on it; what is
+    /// no socket is left alone.
     pub fn unix(path: &Path) -> Result<Self> {
         let failed = |error: std::io::Error| {
             Error::new(ErrorKind::Unavailable, format!("cannot listen on {}", path.display())).with_source(error)
         };
         match std::fs::symlink_metadata(path) {
+            Ok(meta) if meta.file_type().is_socket() && is_answered(path).map_err(failed)? => {
+                let message = format!("another program listens on {}; end it, or use another path", path.display());
+                return Err(Error::new(ErrorKind::Conflict, message).with_reason("in_use"));
+            }
             Ok(meta) if meta.file_type().is_socket() => std::fs::remove_file(path).map_err(failed)?,
             Ok(_) => {
                 let message = format!("{} is there and is no socket; move it away", path.display());
@@ -131,6 +135,19 @@ impl Drop for Listener {
         {
             tracing::debug!(path = %path.display(), %error, "the socket's file is left");
         }
+    }
+}
+
+/// Whether anybody listens on a socket. Asked without waiting.
+fn is_answered(path: &Path) -> std::io::Result<bool> {
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&socket2::SockAddr::unix(path)?) {
+        Ok(()) => Ok(true),
+        // Somebody does, and has a long queue.
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

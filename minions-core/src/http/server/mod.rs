@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! listener.rs  sockets: who may connect, and what is behind which door
-//! accept.rs    connections: caps, deadlines, drain
+//! accept.rs    connections: caps, deadlines, drain     patience.rs  clients that take nothing
 //! route.rs     the one table of routes: router, OpenAPI and the authorisation test read it
 //! auth.rs      who is calling: peer credentials or a bearer token
 //! request.rs   bytes to wire types: limits and strictness     answer.rs  back again
@@ -20,23 +20,25 @@ mod listener;
 mod metrics;
 mod open;
 mod operation;
+mod patience;
 mod probe;
 mod request;
 mod route;
 mod vm;
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 pub use docs::openapi;
 pub use listener::{Door, Listener};
 pub use route::{Access, RouteInfo, routes};
 
 use super::token::TokenTable;
-use crate::service::DynControlPlane;
+use crate::service::{Caller, DynControlPlane, Role};
 
 /// What an operator may set.
 #[derive(Clone, Debug)]
@@ -45,12 +47,14 @@ pub struct Settings {
     pub version: String,
     /// Users who are admins when they come through the UNIX socket; everybody else is refused there.
     pub admin_uids: Vec<u32>,
-    /// Most connections at a time; more wait in the sockets' queues.
+    /// Most connections at a time at each socket; more wait in its queue. A crowd at one keeps nobody from another.
     pub max_connections: usize,
-    /// Most streams into guests at a time.
+    /// Most streams into guests at a time. One tenant has at most a quarter of them.
     pub max_streams: usize,
     /// How long a request's head may take, and its body.
     pub read_timeout: Duration,
+    /// How long a client may take none of what it is sent, but on a stream into a guest.
+    pub write_timeout: Duration,
     /// How long requests under way have when the server ends.
     pub drain: Duration,
 }
@@ -63,6 +67,7 @@ impl Default for Settings {
             max_connections: 1024,
             max_streams: 1024,
             read_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(60),
             drain: Duration::from_secs(30),
         }
     }
@@ -83,6 +88,8 @@ struct App {
     ready: AtomicBool,
     closing: watch::Sender<bool>,
     streams: Arc<Semaphore>,
+    /// Of each tenant who ever had one: as many as there are owners of tokens.
+    tenants: Mutex<HashMap<String, Arc<Semaphore>>>,
     metrics: metrics::Metrics,
 }
 
@@ -98,6 +105,7 @@ impl ApiServer {
             ready: AtomicBool::new(false),
             closing: watch::Sender::new(false),
             streams,
+            tenants: Mutex::default(),
             metrics: metrics::Metrics::default(),
         };
         Self { app: Arc::new(app) }
@@ -128,6 +136,20 @@ impl App {
             // The sender is in `App`; were it gone, the server would have ended too.
             let _ = closing.wait_for(|closing| *closing).await;
         }
+    }
+
+    /// A place for one more stream of this caller's, or `None`.
+    fn stream_place(&self, caller: &Caller) -> Option<[Option<OwnedSemaphorePermit>; 2]> {
+        let own = match caller.role {
+            Role::Admin => None,
+            Role::Tenant => {
+                let share = (self.settings.max_streams / 4).max(1);
+                let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+                let theirs = tenants.entry(caller.owner.0.clone()).or_insert_with(|| Arc::new(Semaphore::new(share)));
+                Some(theirs.clone().try_acquire_owned().ok()?)
+            }
+        };
+        Some([own, Some(self.streams.clone().try_acquire_owned().ok()?)])
     }
 
     fn tokens(&self) -> Arc<TokenTable> {

@@ -24,6 +24,7 @@ use super::App;
 use super::accept::Alive;
 use super::answer::{Answer, Failure};
 use super::auth::Who;
+use super::patience::Unhurried;
 use super::request::{VmPath, parse};
 use crate::api::guest::GuestCall;
 use crate::api::v1::Problem;
@@ -50,13 +51,17 @@ pub(super) async fn open(
     app.plane.vm(&caller, &vm).await?;
     let key = websocket_key(request.headers())?;
     let busy = || Error::new(ErrorKind::Exhausted, "too many streams are open; try again later").with_reason("rate");
-    let place = app.streams.clone().try_acquire_owned().map_err(|_| busy())?;
+    let place = app.stream_place(&caller).ok_or_else(busy)?;
     let upgrade = request.extensions_mut().remove::<OnUpgrade>().ok_or_else(not_a_websocket)?;
     let alive = request.extensions_mut().remove::<Alive>();
+    let unhurried = request.extensions_mut().remove::<Unhurried>();
     tokio::spawn(async move {
         let _held = (place, alive);
         match upgrade.await {
             Ok(upgraded) => {
+                if let Some(unhurried) = unhurried {
+                    unhurried.set();
+                }
                 let config = Some(wire::socket_config());
                 let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, config).await;
                 serve(app, caller, vm, socket).await;

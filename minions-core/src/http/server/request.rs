@@ -13,7 +13,7 @@ use super::answer::Failure;
 use crate::error::{Effect, Error, ErrorKind, Result};
 use crate::http::wire;
 use crate::service::{IdempotencyKey, VmRef};
-use crate::types::{OperationId, VmName};
+use crate::types::{NewVmName, OperationId};
 
 /// How long a body may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -92,7 +92,7 @@ fn quoted(message: &str) -> Option<String> {
 
 fn bad_name(bytes: &[u8]) -> Option<Error> {
     let value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
-    value.get("name")?.as_str()?.parse::<VmName>().err()
+    value.get("name")?.as_str()?.parse::<NewVmName>().err()
 }
 
 /// A request's query, checked.

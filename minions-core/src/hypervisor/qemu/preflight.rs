@@ -8,7 +8,7 @@ use super::probe::KvmVerdict;
 use super::{QemuConfig, places};
 use crate::error::{Error, Result};
 use crate::host::command::{CommandError, Tool};
-use crate::host::preflight::{Finding, disk_space, open_files, socket_paths};
+use crate::host::preflight::{Finding, disk_space, open_files, processes, socket_paths};
 use crate::host::process::may_start_as_others;
 use crate::types::ByteSize;
 
@@ -92,6 +92,7 @@ pub async fn preflight(config: &QemuConfig, kvm: &KvmVerdict) -> Vec<Finding> {
     let there: PathBuf = config.run_dir.ancestors().find(|dir| dir.is_dir()).unwrap_or(Path::new("/")).to_owned();
     findings.push(disk_space(&there, ByteSize::gib(2)));
     findings.push(open_files(4096));
+    findings.push(processes(4096));
     findings
 }
 
@@ -130,6 +131,26 @@ mod tests {
         let absent = qemu_version(Path::new("/nonexistent/qemu")).await.unwrap_err();
         assert_eq!(absent.kind(), crate::ErrorKind::Unsupported);
         assert!(absent.to_string().contains("apt-get"), "{absent}");
+        // A program that answers in another language, from another time, or not at all.
+        let dir = std::env::temp_dir().join(format!("minions-version-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        for (name, script, kind) in [
+            ("old", "echo 'QEMU emulator version 5.2.0'", crate::ErrorKind::Unsupported),
+            ("foreign", "echo 'Emulador 7.2'", crate::ErrorKind::Unavailable),
+            ("empty", "true", crate::ErrorKind::Unavailable),
+            ("fails", "echo 'QEMU emulator version 7.2.0'; exit 1", crate::ErrorKind::Unavailable),
+            ("killed", "kill -9 $$", crate::ErrorKind::Unavailable),
+            ("endless", "while :; do echo QEMU emulator version 7.2.0; done", crate::ErrorKind::Unavailable),
+        ] {
+            let program = dir.join(name);
+            // By a program of its own: a file that this process has open for writing is none that it can run.
+            let text = format!("#!/bin/sh\n{script}\n");
+            let write = Tool::new(Path::new("/bin/sh")).args(["-c", "cat > \"$0\" && chmod 700 \"$0\""]).arg(&program);
+            write.run_with(text.as_bytes()).await.unwrap();
+            let error = qemu_version(&program).await.unwrap_err();
+            assert_eq!(error.kind(), kind, "{name}: {}", error.chain());
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
         let garbage = qemu_version(Path::new("/bin/echo")).await.unwrap_err();
         assert_eq!(garbage.kind(), crate::ErrorKind::Unavailable, "{garbage:?}");
     }

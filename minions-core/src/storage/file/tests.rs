@@ -98,6 +98,46 @@ async fn bad_22_what_is_no_raw_regular_stable_file_is_refused_and_leaves_nothing
 }
 
 #[tokio::test]
+async fn bad_22_a_file_that_is_written_while_it_is_copied_is_refused() {
+    let lab = Lab::new("changing").await;
+    let bundle = lab.bundle(b"fine");
+    // Large enough to be written again and again while it is read.
+    let file = std::fs::OpenOptions::new().write(true).open(&bundle.root).unwrap();
+    file.set_len(64 << 20).unwrap();
+    let ended = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let writer = std::thread::spawn({
+        let ended = ended.clone();
+        move || {
+            while !ended.load(std::sync::atomic::Ordering::Acquire) {
+                std::os::unix::fs::FileExt::write_all_at(&file, b"again", 0).unwrap();
+            }
+        }
+    });
+    let text = lab.refused(&bundle).await;
+    ended.store(true, std::sync::atomic::Ordering::Release);
+    writer.join().unwrap();
+    assert!(text.contains("changed while it was copied"), "{text}");
+}
+
+#[tokio::test]
+async fn bad_22_an_image_is_its_own_copy_which_nobody_changes() {
+    let lab = Lab::new("own").await;
+    let bundle = lab.bundle(&root());
+    lab.storage.ensure_image(&lab.cx, &bundle).await.unwrap();
+    std::fs::write(&bundle.root, b"changed afterwards").unwrap();
+    std::fs::write(&bundle.boot.kernel, b"changed afterwards").unwrap();
+    let dir = lab.dir.join("s/images").join(bundle.id.to_string());
+    assert_eq!(std::fs::read(dir.join("root.raw")).unwrap(), root());
+    for name in files::names(&dir).unwrap() {
+        let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(dir.join(&name)).unwrap());
+        assert_eq!(mode & 0o333, 0, "{name} can be written: {mode:o}");
+    }
+    // The same id again is the same image, whatever the files say by now.
+    lab.storage.ensure_image(&lab.cx, &bundle).await.unwrap();
+    assert_eq!(std::fs::read(dir.join("root.raw")).unwrap(), root());
+}
+
+#[tokio::test]
 async fn bad_22_files_of_another_id_are_refused() {
     let lab = Lab::new("digest").await;
     let bundle = lab.bundle(b"one");
