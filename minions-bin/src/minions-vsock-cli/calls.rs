@@ -1,6 +1,6 @@
 //! One call, and its answer on stdout.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -22,15 +22,15 @@ pub async fn run(words: Words) -> Result<ExitCode> {
     match &words.call {
         Call::Health => {
             let (io, until) = open(&words, GuestCall::Health).await?;
-            show(json, &client::health(io, until).await?.clamp());
+            show(json, &client::health(io, until).await?.clamp())?;
         }
         Call::Status => {
             let (io, until) = open(&words, GuestCall::Status).await?;
-            show(json, &client::status(io, until).await?.clamp());
+            show(json, &client::status(io, until).await?.clamp())?;
         }
         Call::Network => {
             let (io, until) = open(&words, GuestCall::Network).await?;
-            show(json, &client::network(io, until).await?.clamp());
+            show(json, &client::network(io, until).await?.clamp())?;
         }
         Call::Exec { stdin, tty, user, cwd, env, raw, argv } => {
             let mut request = ExecRequest::new(argv.clone());
@@ -76,9 +76,22 @@ fn secret(words: &Words) -> Result<AgentSecret> {
 }
 
 /// JSON of one line for programs, of many for people.
-fn show(json: bool, value: &impl serde::Serialize) {
+fn show(json: bool, value: &impl serde::Serialize) -> Result<()> {
     let text = if json { serde_json::to_string(value) } else { serde_json::to_string_pretty(value) };
-    println!("{}", text.unwrap_or_default());
+    line(&text.map_err(|error| Error::internal("the answer cannot be written as JSON").with_source(error))?)
+}
+
+fn line(text: &str) -> Result<()> {
+    let mut to = std::io::stdout().lock();
+    let written = to.write_all(text.as_bytes()).and_then(|()| to.write_all(b"\n")).and_then(|()| to.flush());
+    written.map_err(unwritten)
+}
+
+/// Whoever read our output and has gone is told of nothing; see [`crate::UNREAD`].
+fn unwritten(error: std::io::Error) -> Error {
+    let gone = error.kind() == std::io::ErrorKind::BrokenPipe;
+    let error = Error::new(ErrorKind::Unavailable, "cannot write what came").with_source(error);
+    if gone { error.with_reason(crate::UNREAD) } else { error }
 }
 
 async fn exec(io: GuestIoBox, stdin: bool, raw: bool) -> Result<ExitCode> {
@@ -140,7 +153,7 @@ impl<W: tokio::io::AsyncWrite + Unpin> Sink<W> {
             Ok(()) => self.to.flush().await,
             Err(error) => Err(error),
         };
-        flushed.map_err(|error| Error::new(ErrorKind::Unavailable, "cannot write what came").with_source(error))
+        flushed.map_err(unwritten)
     }
 }
 
@@ -149,16 +162,16 @@ async fn files(words: &Words, files: &Files) -> Result<()> {
     match files.call() {
         call @ GuestCall::Stat { .. } => {
             let (io, until) = open(words, call).await?;
-            show(json, &client::stat(io, until).await?.clamp());
+            show(json, &client::stat(io, until).await?.clamp())?;
         }
         call @ GuestCall::List(_) => {
             let (io, until) = open(words, call).await?;
             for entry in client::list(io, until).await? {
                 let entry = entry.clamp();
                 if json {
-                    show(true, &entry);
+                    show(true, &entry)?;
                 } else {
-                    println!("{:06o} {:>12} {}", entry.info.mode, entry.info.size, entry.name);
+                    line(&format!("{:06o} {:>12} {}", entry.info.mode, entry.info.size, entry.name))?;
                 }
             }
         }
@@ -176,7 +189,7 @@ async fn files(words: &Words, files: &Files) -> Result<()> {
             }
             let moved = upload.finish(Instant::now() + Duration::from_secs(words.timeout)).await?.expose();
             if json {
-                println!("{}", serde_json::json!({ "bytes": moved.bytes, "entries": moved.entries }));
+                show(true, &serde_json::json!({ "bytes": moved.bytes, "entries": moved.entries }))?;
             }
         }
         call => {

@@ -87,9 +87,14 @@ fn misused(error: &clap::Error) -> ExitCode {
         let text = error.to_string();
         let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
         output::print_json_error(&Error::invalid("arguments", message), 2);
+    } else if error.use_stderr() && error.to_string().chars().any(|letter| letter.is_control() && letter != '\n') {
+        // What was typed may come from anywhere, and is repeated in what is said about it.
+        output::print_misuse(&error.to_string());
     } else if let Err(gone) = error.print() {
         // Nobody reads any more.
         drop(gone);
+    } else if error.kind() == clap::error::ErrorKind::UnknownArgument && error.to_string().contains("minions exec") {
+        output::print_misuse("The program and its words stand after two hyphens: minions exec NAME -- CMD");
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use minions_core::api::guest::sanitize_terminal;
+use minions_core::api::guest::{sanitize_line, sanitize_terminal};
 use minions_core::config::Environment;
 use minions_core::error::{Error, ErrorKind};
 use serde::Serialize;
@@ -82,13 +82,17 @@ impl Output {
         Ok(line(&mut io::stdout().lock(), &sanitize_terminal(text))?)
     }
 
+    /// Data for people: lines that each begin as told and stay one line, whatever is in them.
+    pub fn lines<'a>(&self, lines: impl IntoIterator<Item = &'a str>) -> Result<(), Failure> {
+        let mut to = io::stdout().lock();
+        lines.into_iter().try_for_each(|text| Ok(line(&mut to, &sanitize_line(text, usize::MAX))?))
+    }
+
     /// Data for people: columns, as wide as they must be.
     pub fn table(&self, heads: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
         let mut to = io::stdout().lock();
-        let clean: Vec<Vec<String>> = rows
-            .iter()
-            .map(|row| row.iter().map(|cell| sanitize_terminal(cell).replace(['\n', '\t'], " ")).collect())
-            .collect();
+        let clean: Vec<Vec<String>> =
+            rows.iter().map(|row| row.iter().map(|cell| sanitize_line(cell, usize::MAX)).collect()).collect();
         let width = |column: usize| {
             let cells = clean.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
             cells.chain(heads.get(column).map(|head| head.len())).max().unwrap_or(0)
@@ -103,11 +107,11 @@ impl Output {
         Ok(())
     }
 
-    /// A word to whoever watches; never data.
+    /// A line to whoever watches; never data.
     pub fn note(&self, text: &str) {
         if !self.quiet && !self.json {
             // Whoever closed stderr does not want to know.
-            let _ = line(&mut io::stderr().lock(), &sanitize_terminal(text));
+            let _ = line(&mut io::stderr().lock(), &sanitize_line(text, usize::MAX));
         }
     }
 
@@ -147,6 +151,12 @@ pub fn print_json_error(error: &Error, code: u8) {
     let _ = line(&mut io::stderr().lock(), &escape(&value.to_string()));
 }
 
+/// What clap says, where it repeats something that a terminal obeys.
+pub fn print_misuse(text: &str) {
+    // Whoever closed stderr does not want to know.
+    let _ = line(&mut io::stderr().lock(), sanitize_terminal(text).trim_end());
+}
+
 fn line(to: &mut impl Write, text: &str) -> io::Result<()> {
     to.write_all(text.as_bytes())?;
     to.write_all(b"\n")?;
@@ -155,15 +165,19 @@ fn line(to: &mut impl Write, text: &str) -> io::Result<()> {
 
 /// JSON escapes the first 32 characters only; a terminal obeys some others too. They can only stand inside strings.
 fn escape(json: &str) -> String {
-    let obeyed = |letter: char| matches!(letter, '\u{7f}'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    json.chars().fold(String::with_capacity(json.len()), |mut text, letter| {
-        if obeyed(letter) {
-            text.push_str(&format!("\\u{:04x}", u32::from(letter)));
-        } else {
+    if json.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return json.to_owned();
+    }
+    let mut text = String::with_capacity(json.len());
+    for letter in json.chars() {
+        if matches!(letter, ' '..='~') || !sanitize_line(letter.encode_utf8(&mut [0; 4]), 1).is_empty() {
             text.push(letter);
+        } else {
+            let mut units = [0; 2];
+            letter.encode_utf16(&mut units).iter().for_each(|unit| text.push_str(&format!("\\u{unit:04x}")));
         }
-        text
-    })
+    }
+    text
 }
 
 /// Such as `1.2s` or `340ms`.
@@ -181,10 +195,12 @@ mod tests {
 
     #[test]
     fn bad_13_json_holds_nothing_that_a_terminal_obeys_and_still_means_the_same() {
-        let evil = "a\u{1b}[31mb\u{9b}c\u{202e}d\u{7f}";
+        let evil = "a\u{1b}[31mb\u{9b}c\u{202e}d\u{7f}\u{2028}\u{61c}\u{e0041}";
         let text = escape(&serde_json::to_string(evil).unwrap());
         assert!(text.chars().all(|letter| (' '..='~').contains(&letter)), "{text}");
         assert_eq!(serde_json::from_str::<String>(&text).unwrap(), evil);
+        let harmless = "\"Grüße, 日本語 🦀\"";
+        assert_eq!(escape(harmless), harmless);
     }
 
     #[test]

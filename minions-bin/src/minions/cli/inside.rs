@@ -21,13 +21,17 @@ pub struct Exec {
     /// Do not send stdin: the program reads an empty one
     #[arg(long, short = 'n')]
     pub no_stdin: bool,
+    /// Show what the program writes as it is, with whatever that does to your terminal; a terminal in the guest (-t) is
+    /// always shown so
+    #[arg(long)]
+    pub raw: bool,
     /// Add a variable to the program's environment
     #[arg(long, short, value_name = "NAME=VALUE")]
     pub env: Vec<String>,
-    /// Where it runs
+    /// The folder that it runs in, an absolute path
     #[arg(long, short = 'w', value_name = "DIR")]
     pub cwd: Option<String>,
-    /// Who it runs as
+    /// The user in the guest that it runs as; root unless told otherwise
     #[arg(long, short)]
     pub user: Option<String>,
     #[command(flatten)]

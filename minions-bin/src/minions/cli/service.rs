@@ -57,13 +57,13 @@ pub enum Config {
     /// Say everything that is wrong with a configuration file
     #[command(after_help = "Examples:\n  minions config check /etc/minions/minions.toml")]
     Check {
-        /// Which; /etc/minions/minions.toml unless told otherwise
+        /// Which; else MINIONS_CONFIG, minions.toml in MINIONS_DIR, or /etc/minions/minions.toml
         file: Option<PathBuf>,
     },
     /// Show what a configuration file means, with all defaults
-    #[command(after_help = "Examples:\n  minions config show")]
+    #[command(after_help = "Examples:\n  minions config show\n  minions config show --json | jq .api")]
     Show {
-        /// Which; /etc/minions/minions.toml unless told otherwise
+        /// Which; else MINIONS_CONFIG, minions.toml in MINIONS_DIR, or /etc/minions/minions.toml
         file: Option<PathBuf>,
     },
 }

@@ -15,21 +15,79 @@ pub const QUEUE: usize = 4;
 /// Bytes of a piece.
 const PIECE: usize = 64 << 10;
 
-/// Packs a folder, under a name or without one. Blocks.
-pub fn pack(folder: &Path, name: &Path, to: mpsc::Sender<Bytes>) -> Result<()> {
-    let failed =
-        |error| Error::new(ErrorKind::Unavailable, format!("{} cannot be packed", folder.display())).with_source(error);
+/// Packs a folder, under a name or without one. Returns how many sockets, pipes and devices were left out: they have no
+/// content to send. Blocks.
+pub fn pack(folder: &Path, name: &Path, to: mpsc::Sender<Bytes>) -> Result<u64> {
+    let failed = |path: &Path, error| {
+        Error::new(ErrorKind::Unavailable, format!("{} cannot be packed", path.display())).with_source(error)
+    };
     let mut archive = tar::Builder::new(BufWriter::with_capacity(PIECE, Sink(to)));
-    archive.follow_symlinks(false);
-    archive.append_dir_all(name, folder).map_err(failed)?;
-    archive.into_inner().and_then(|mut to| to.flush()).map_err(failed)
+    let mut left_out = 0;
+    // A stack, not a recursion: a folder may be deep.
+    let mut todo = vec![(folder.to_owned(), name.to_owned())];
+    while let Some((path, name)) = todo.pop() {
+        // The folder itself may be reached by a link, what is in it is sent as it is.
+        let meta = if path == folder { fs::metadata(&path) } else { fs::symlink_metadata(&path) };
+        let meta = meta.map_err(|error| failed(&path, error))?;
+        if !append(&mut archive, &path, &name, &meta).map_err(|error| failed(&path, error))? {
+            left_out += 1;
+        }
+        if meta.is_dir() {
+            for entry in fs::read_dir(&path).map_err(|error| failed(&path, error))? {
+                let entry = entry.map_err(|error| failed(&path, error))?;
+                todo.push((entry.path(), name.join(entry.file_name())));
+            }
+        }
+    }
+    archive.into_inner().and_then(|mut to| to.flush()).map_err(|error| failed(folder, error))?;
+    Ok(left_out)
+}
+
+/// Whether it is of a kind that can be sent.
+fn append<W: Write>(archive: &mut tar::Builder<W>, path: &Path, name: &Path, meta: &fs::Metadata) -> io::Result<bool> {
+    let mut header = tar::Header::new_gnu();
+    header.set_metadata(meta);
+    header.set_size(0);
+    if meta.is_file() {
+        header.set_size(meta.len());
+        let file = Exactly { file: fs::File::open(path)?, left: meta.len() };
+        archive.append_data(&mut header, name, file)?;
+    } else if meta.is_dir() {
+        archive.append_data(&mut header, name, io::empty())?;
+    } else if meta.is_symlink() {
+        archive.append_link(&mut header, name, fs::read_link(path)?)?;
+    } else {
+        return Ok(false);
+    }
+    Ok(true)
+}
+
+/// A file that has exactly the size that was announced, even if it is written meanwhile: cut, or filled with zeros.
+struct Exactly {
+    file: fs::File,
+    left: u64,
+}
+
+impl Read for Exactly {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(to.len());
+        let count = match self.file.read(&mut to[..most])? {
+            0 => {
+                to[..most].fill(0);
+                most
+            }
+            count => count,
+        };
+        self.left -= u64::try_from(count).unwrap_or(0);
+        Ok(count)
+    }
 }
 
 /// Unpacks a stream into a folder that exists. Returns how many entries it had. Blocks.
 pub fn unpack(from: mpsc::Receiver<Bytes>, into: &Path) -> Result<u64> {
     let failed =
         |error| Error::new(ErrorKind::Unavailable, format!("cannot unpack into {}", into.display())).with_source(error);
-    let mut archive = tar::Archive::new(Source { from, left: Bytes::new() });
+    let mut archive = tar::Archive::new(Bounded::new(Source { from, left: Bytes::new() }));
     archive.set_overwrite(true);
     let mut count = 0;
     for entry in archive.entries().map_err(failed)? {
@@ -115,6 +173,80 @@ impl Read for Source {
     }
 }
 
+/// Bytes of a tar stream's blocks.
+const BLOCK: usize = 512;
+
+/// Most bytes of a name that stands in an entry of its own: it is read into memory whole.
+const MAX_NAME: u64 = 64 << 10;
+
+/// A tar stream whose long names are not endless. Whoever unpacks it reads those into memory, as large as the guest says
+/// that they are.
+struct Bounded<R> {
+    from: R,
+    /// The header of the next entry, as far as it was read.
+    header: Vec<u8>,
+    /// What is left of the present entry, with its padding.
+    content: u64,
+}
+
+impl<R> Bounded<R> {
+    fn new(from: R) -> Self {
+        Self { from, header: Vec::with_capacity(BLOCK), content: 0 }
+    }
+
+    /// Follows the stream through bytes that were read.
+    fn follow(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            if self.content > 0 {
+                let skip = usize::try_from(self.content).unwrap_or(usize::MAX).min(bytes.len());
+                self.content -= u64::try_from(skip).unwrap_or(0);
+                bytes = &bytes[skip..];
+                continue;
+            }
+            let (head, rest) = bytes.split_at((BLOCK - self.header.len()).min(bytes.len()));
+            self.header.extend_from_slice(head);
+            bytes = rest;
+            if self.header.len() == BLOCK {
+                self.content = self.check()?;
+                self.header.clear();
+            }
+        }
+        Ok(())
+    }
+
+    /// How much belongs to the entry whose header was read.
+    fn check(&self) -> io::Result<u64> {
+        let refuse = |what: &str| Err(io::Error::new(io::ErrorKind::InvalidData, what.to_owned()));
+        let mut header = tar::Header::new_old();
+        header.as_mut_bytes().copy_from_slice(&self.header);
+        if self.header.iter().all(|byte| *byte == 0) {
+            return Ok(0);
+        }
+        let size = header.entry_size()?;
+        match header.entry_type() {
+            // What follows these cannot be told from their own size, and no agent of ours sends one.
+            EntryType::GNUSparse | EntryType::XHeader | EntryType::XGlobalHeader => {
+                refuse("the guest sent an entry of a kind that no agent sends")
+            }
+            EntryType::GNULongName | EntryType::GNULongLink if size > MAX_NAME => {
+                refuse("the guest sent a name larger than any")
+            }
+            _ => match size.checked_next_multiple_of(BLOCK as u64) {
+                Some(content) => Ok(content),
+                None => refuse("the guest sent an entry larger than can be counted"),
+            },
+        }
+    }
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let count = self.from.read(to)?;
+        self.follow(&to[..count])?;
+        Ok(count)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,6 +317,64 @@ mod tests {
             assert!(result.is_err(), "{name}");
             assert!(!outside.join("x").exists() && !into.join("h").exists(), "{name}");
         }
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn ctl_2_7_a_name_without_end_from_a_guest_is_refused_before_it_is_in_memory() {
+        let dir = scratch("name");
+        for (kind, byte) in [(EntryType::GNULongName, b'n'), (EntryType::GNULongLink, b'l')] {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_size(10 << 30);
+            header.set_cksum();
+            // Far more than is taken: whoever reads on would never end.
+            let (to, from) = mpsc::channel(1);
+            let head = Bytes::copy_from_slice(header.as_bytes());
+            let sender = std::thread::spawn(move || {
+                let endless = Bytes::from(vec![byte; PIECE]);
+                let mut sent = 0u64;
+                while to.blocking_send(if sent == 0 { head.clone() } else { endless.clone() }).is_ok() {
+                    sent += 1;
+                    assert!(sent < 1_000, "it was read on and on");
+                }
+            });
+            let error = unpack(from, &dir).expect_err("refused");
+            sender.join().unwrap();
+            assert!(error.chain().contains("larger than any"), "{}", error.chain());
+        }
+        // These could say a size that only one of us believes, and hide such a name behind it.
+        for kind in [EntryType::GNUSparse, EntryType::XHeader, EntryType::XGlobalHeader] {
+            let mut archive = tar::Builder::new(Vec::new());
+            entry(&mut archive, kind, b"s", "");
+            let error = unpack(stream(archive.into_inner().unwrap()), &dir).expect_err("refused");
+            assert!(error.chain().contains("no agent sends"), "{}", error.chain());
+        }
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn sparse_files_long_names_and_links_are_sent_and_pipes_are_left_out() {
+        let dir = scratch("kinds");
+        let (from, into) = (dir.join("from"), dir.join("into"));
+        fs::create_dir_all(&from).unwrap();
+        fs::create_dir_all(&into).unwrap();
+        let hole = fs::File::create(from.join("hole")).unwrap();
+        hole.set_len(3 << 20).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&hole, b"end", (3 << 20) - 3).unwrap();
+        let long = "n".repeat(200);
+        fs::write(from.join(&long), "long").unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(from.join("socket")).unwrap();
+        let (to, stream) = mpsc::channel(QUEUE);
+        let packer = std::thread::spawn({
+            let from = from.clone();
+            move || pack(&from, Path::new("."), to)
+        });
+        unpack(stream, &into).unwrap();
+        assert_eq!(packer.join().unwrap().unwrap(), 1, "one socket was left out");
+        assert_eq!(fs::read(into.join("hole")).unwrap(), fs::read(from.join("hole")).unwrap());
+        assert_eq!(fs::read_to_string(into.join(long)).unwrap(), "long");
+        assert!(!into.join("socket").exists());
         fs::remove_dir_all(dir).unwrap();
     }
 

@@ -31,7 +31,7 @@ const SETTLE: std::time::Duration = std::time::Duration::from_secs(600);
 pub async fn run(client: &Client, output: &Output, args: &Copy) -> Outcome {
     let start = Instant::now();
     let bytes = match (End::parse(&args.from)?, End::parse(&args.to)?) {
-        (End::Here(from), End::There(vm, to)) => upload(client, &from, &vm, &to).await?,
+        (End::Here(from), End::There(vm, to)) => upload(client, output, &from, &vm, &to).await?,
         (End::There(vm, from), End::Here(to)) => download(client, &vm, &from, &to).await?,
         _ => {
             let message = "one of the two is in a VM and one is here: minions cp a web:/b, or minions cp web:/a b";
@@ -68,7 +68,7 @@ async fn is_folder(client: &Client, vm: &VmRef, path: &str) -> Result<bool> {
     }
 }
 
-async fn upload(client: &Client, from: &Path, vm: &VmRef, to: &str) -> Result<u64> {
+async fn upload(client: &Client, output: &Output, from: &Path, vm: &VmRef, to: &str) -> Result<u64> {
     let meta = fs::metadata(from).map_err(|error| here("read", from, error))?;
     let folder = to.ends_with('/') || is_folder(client, vm, to).await?;
     let name = fs::canonicalize(from).map_err(|error| here("read", from, error))?;
@@ -78,7 +78,11 @@ async fn upload(client: &Client, from: &Path, vm: &VmRef, to: &str) -> Result<u6
         // Into a folder that is there under the folder's own name; else as that very path.
         let (dest, prefix) =
             if folder { (to.to_owned(), PathBuf::from(name)) } else { (to.to_owned(), PathBuf::from(".")) };
-        return upload_folder(client, from, vm, dest, prefix).await;
+        let (total, left_out) = upload_folder(client, from, vm, dest, prefix).await?;
+        if left_out > 0 {
+            output.note(&format!("left out {left_out} sockets, pipes or devices"));
+        }
+        return Ok(total);
     }
     let dest = if folder {
         let name = name.to_str().ok_or_else(|| Error::invalid("path", "the name of the file is not UTF-8"))?;
@@ -104,7 +108,7 @@ async fn upload(client: &Client, from: &Path, vm: &VmRef, to: &str) -> Result<u6
     Ok(total)
 }
 
-async fn upload_folder(client: &Client, from: &Path, vm: &VmRef, dest: String, prefix: PathBuf) -> Result<u64> {
+async fn upload_folder(client: &Client, from: &Path, vm: &VmRef, dest: String, prefix: PathBuf) -> Result<(u64, u64)> {
     let mut upload = Upload::new(client.plane.open(&client.caller, vm, &GuestCall::TarIn { dest }).await?);
     let (to, mut pieces) = mpsc::channel(QUEUE);
     let from = from.to_owned();
@@ -115,9 +119,9 @@ async fn upload_folder(client: &Client, from: &Path, vm: &VmRef, dest: String, p
         upload.write(piece).await?;
     }
     // A folder that was not packed whole must not look like one that was.
-    packing.await.map_err(stopped)??;
+    let left_out = packing.await.map_err(stopped)??;
     upload.finish(Instant::now() + SETTLE).await?;
-    Ok(total)
+    Ok((total, left_out))
 }
 
 async fn download(client: &Client, vm: &VmRef, from: &str, to: &Path) -> Result<u64> {

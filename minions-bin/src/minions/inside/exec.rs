@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use bytes::Bytes;
-use minions_core::api::guest::{ExecRequest, GuestCall, Signal, Tty, TtySize};
+use minions_core::api::guest::{ExecRequest, GuestCall, Signal, TerminalFilter, Tty, TtySize};
 use minions_core::config::Environment;
 use minions_core::error::{Error, Result};
 use minions_core::guest::client::{ExecEnd, ExecInput, ExecItem, ExecOutput, exec};
@@ -38,7 +38,10 @@ pub async fn run(client: &Client, args: Exec, environment: &Environment) -> Outc
     if !args.no_stdin {
         tokio::spawn(feed(input.clone()));
     }
-    let ended = follow(input, output, &mut signals, tty).await;
+    // On a terminal of its own the program draws; without one it only writes, and has no business with ours.
+    let screen = |watched: bool| (watched && !tty && !args.raw).then(TerminalFilter::default);
+    let mut screens = Screens { stdout: screen(watched), stderr: screen(io::stderr().is_terminal()) };
+    let ended = follow(input, output, &mut signals, tty, &mut screens).await;
     drop(raw);
     match ended? {
         Ended::Program(ExecEnd::Failed(error)) => {
@@ -98,7 +101,28 @@ enum Ended {
     Unread,
 }
 
-async fn follow(input: ExecInput, mut output: ExecOutput, signals: &mut Signals, tty: bool) -> Result<Ended, Failure> {
+/// What stands between a program's output and a terminal here; nothing where there is none, or where it shall not.
+struct Screens {
+    stdout: Option<TerminalFilter>,
+    stderr: Option<TerminalFilter>,
+}
+
+impl Screens {
+    fn pass(screen: &mut Option<TerminalFilter>, bytes: Bytes) -> Bytes {
+        let Some(filter) = screen else { return bytes };
+        let mut safe = String::with_capacity(bytes.len());
+        filter.push(&bytes, &mut safe);
+        safe.into()
+    }
+}
+
+async fn follow(
+    input: ExecInput,
+    mut output: ExecOutput,
+    signals: &mut Signals,
+    tty: bool,
+    screens: &mut Screens,
+) -> Result<Ended, Failure> {
     let mut window = signal(SignalKind::window_change())?;
     let (mut stdout, mut stderr) = (tokio::io::stdout(), tokio::io::stderr());
     let mut interrupts = 0;
@@ -121,8 +145,8 @@ async fn follow(input: ExecInput, mut output: ExecOutput, signals: &mut Signals,
             }
         };
         let written = match item {
-            Some(ExecItem::Stdout(bytes)) => write(&mut stdout, &bytes).await,
-            Some(ExecItem::Stderr(bytes)) => write(&mut stderr, &bytes).await,
+            Some(ExecItem::Stdout(bytes)) => write(&mut stdout, &Screens::pass(&mut screens.stdout, bytes)).await,
+            Some(ExecItem::Stderr(bytes)) => write(&mut stderr, &Screens::pass(&mut screens.stderr, bytes)).await,
             Some(ExecItem::Started { .. }) => Ok(()),
             Some(ExecItem::End(end)) => return Ok(Ended::Program(end)),
             None => return Err(Error::internal("the session ended without an end").into()),

@@ -27,7 +27,7 @@ pub async fn run(client: &Client, output: &Output, args: &One) -> Outcome {
     rows.push(("since", rfc3339(vm.since)));
     rows.push(("goal", format!("{} (generation {})", vm.goal, vm.generation.0)));
     rows.push(("image", vm.image.to_string()));
-    rows.push(("size", format!("{} cpus, {} memory", vm.cpus, vm.memory)));
+    rows.push(("size", format!("{} cpu{}, {} memory", vm.cpus, if vm.cpus.0 == 1 { "" } else { "s" }, vm.memory)));
     rows.push(("disks", format!("{} root, {} data", vm.disk, vm.data_disk)));
     if let Some(ip) = vm.ip {
         rows.push(("ip", ip.to_string()));
@@ -37,13 +37,12 @@ pub async fn run(client: &Client, output: &Output, args: &One) -> Outcome {
     if let Some(deleted) = vm.deleted {
         rows.push(("destroyed", rfc3339(deleted)));
     }
-    let took: u64 = vm.timings.iter().map(|mark| mark.micros).sum();
-    if took > 0 {
+    if vm.timings.iter().any(|mark| mark.micros > 0) {
         let marks: Vec<String> =
             vm.timings.iter().map(|mark| format!("{} {}ms", mark.name, mark.micros / 1000)).collect();
         rows.push(("timings", marks.join(", ")));
     }
     let text: Vec<String> = rows.iter().map(|(name, value)| format!("{name:9}  {value}")).collect();
-    output.text(&text.join("\n"))?;
+    output.lines(text.iter().map(String::as_str))?;
     Ok(ExitCode::SUCCESS)
 }

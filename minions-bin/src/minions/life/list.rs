@@ -3,11 +3,15 @@
 use std::process::ExitCode;
 
 use minions_core::api::v1::{ListVms, Vm};
+use minions_core::error::{Error, ErrorKind};
 use minions_core::service::ControlPlane;
 
 use crate::cli::List;
 use crate::client::Client;
 use crate::output::{Outcome, Output};
+
+/// More VMs than any service has; a list that goes on beyond them never ends.
+const MOST: usize = 200_000;
 
 pub async fn run(client: &Client, output: &Output, args: &List) -> Outcome {
     let mut vms: Vec<Vm> = Vec::new();
@@ -15,6 +19,9 @@ pub async fn run(client: &Client, output: &Output, args: &List) -> Outcome {
     loop {
         let page = client.plane.vms(&client.caller, &query).await?;
         vms.extend(page.vms);
+        if vms.len() > MOST {
+            return Err(Error::new(ErrorKind::Unavailable, "the server's list does not come to an end").into());
+        }
         match page.next {
             // A server whose cursor does not move has no more to say.
             Some(next) if query.cursor.as_ref() != Some(&next) => query.cursor = Some(next),

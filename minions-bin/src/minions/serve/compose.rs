@@ -11,8 +11,8 @@ use minions_core::host::preflight::{Finding, FindingStatus};
 use minions_core::network::DynNetwork;
 use minions_core::node::LocalNode;
 use minions_core::service::{Defaults, LocalControlPlane, Quota, Retention, ServiceConfig};
-use minions_core::store::LeasePool;
 use minions_core::store::sqlite::{SqliteFleet, SqliteJournal};
+use minions_core::store::{Journal, LeasePool};
 
 use super::{Folder, memory, qemu};
 
@@ -69,6 +69,7 @@ pub async fn compose(folder: &Folder, config: &Config, env: &Env) -> Result<Worl
     let pool = LeasePool { ip_first: pool.pool_first, ip_last: pool.pool_last, uid_first: UIDS.0, uid_count: UIDS.1 };
     let journal = SqliteJournal::open(folder.state().join("journal.db"), pool).await?;
     let fleet = SqliteFleet::open(folder.state().join("fleet.db")).await?;
+    refuse_lost(&fleet, &journal).await?;
     let ports = Ports {
         hypervisor: parts.hypervisor,
         storage: parts.storage,
@@ -83,6 +84,15 @@ pub async fn compose(folder: &Folder, config: &Config, env: &Env) -> Result<Worl
         tracing::warn!(lost, "this is a simulated host, and it begins empty; VMs of the one before are lost");
     }
     Ok(World { plane, backend, why, fleet, journal })
+}
+
+/// Refuses a fleet that was just made over a host that is not: its VMs would go on, and nobody could reach them.
+async fn refuse_lost(fleet: &SqliteFleet, journal: &SqliteJournal) -> Result<()> {
+    if fleet.created() && !journal.rows(&at_start("fleet_lost"), None, 1).await?.is_empty() {
+        let message = "fleet.db is not there, but this host has VMs; restore it from a backup into the folder state";
+        return Err(Error::new(ErrorKind::Denied, message).with_reason("fleet_lost"));
+    }
+    Ok(())
 }
 
 async fn open_qemu(folder: &Folder, env: &Env, why: &str) -> Result<(&'static str, String, Parts)> {
@@ -143,4 +153,49 @@ fn service_config(config: &Config) -> ServiceConfig {
 /// The deadline of what is done once, at the start.
 pub fn at_start(op: &'static str) -> CallCx {
     CallCx::new(op, std::time::Duration::from_secs(60))
+}
+
+#[cfg(test)]
+mod tests {
+    use minions_core::store::GoalEntry;
+    use minions_core::types::{AgentSecret, ByteSize, Generation, Goal, ImageId, Vcpus, VmId, VmSpec};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn bad_24_a_fleet_that_was_lost_over_a_host_with_vms_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = std::net::Ipv4Addr::new(10, 0, 0, 2);
+        let pool = LeasePool { ip_first: first, ip_last: first, uid_first: 9, uid_count: 1 };
+        let journal = SqliteJournal::open(dir.path().join("journal.db"), pool).await.unwrap();
+        let fleet = SqliteFleet::open(dir.path().join("fleet.db")).await.unwrap();
+        refuse_lost(&fleet, &journal).await.expect("both are new");
+        let spec = VmSpec {
+            image: ImageId::from_digest([0; 32]),
+            vcpus: Vcpus(1),
+            memory: ByteSize::mib(1),
+            root: ByteSize::mib(1),
+            data: None,
+        };
+        let (hostname, generation) = ("web".parse().unwrap(), Generation(1));
+        let entry = GoalEntry { vm: VmId::from_bits(1), hostname, generation, goal: Goal::Running { epoch: 1 }, spec };
+        journal.accept(&at_start("test"), &entry, &AgentSecret::from_bytes([0; 32])).await.unwrap();
+        let error = refuse_lost(&fleet, &journal).await.expect_err("the fleet was made just now");
+        assert_eq!((error.kind(), error.reason()), (ErrorKind::Denied, Some("fleet_lost")));
+        fleet.close().await.unwrap();
+        let fleet = SqliteFleet::open(dir.path().join("fleet.db")).await.unwrap();
+        refuse_lost(&fleet, &journal).await.expect("it was there before");
+    }
+
+    #[test]
+    fn bad_28_what_is_missing_is_told_with_the_line_to_type() {
+        let findings = [
+            Finding::fail("qemu", "it is not on this host", "apt-get install qemu-system-x86"),
+            Finding::warn("kvm", "guests run in emulation", "another host"),
+            Finding::ok("disk_space", "enough"),
+        ];
+        let text = cannot(&findings);
+        assert!(text.contains("qemu: it is not on this host\n    fix: apt-get install qemu-system-x86"), "{text}");
+        assert!(text.contains("--backend memory") && !text.contains("kvm") && !text.contains("disk_space"), "{text}");
+    }
 }

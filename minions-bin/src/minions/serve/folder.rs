@@ -26,6 +26,11 @@ impl Folder {
     pub fn at(dir: &Path) -> Result<Self> {
         let absolute = std::path::absolute(dir)
             .map_err(|error| Error::invalid("dir", format!("{} cannot be found", dir.display())).with_source(error))?;
+        // Programs that are given paths below it take a comma for the end of one, and nothing but text.
+        if absolute.to_str().is_none_or(|text| text.chars().any(|letter| letter == ',' || letter.is_control())) {
+            let message = "the folder's path is not UTF-8, or holds a comma or a control character; use another";
+            return Err(Error::invalid("dir", message));
+        }
         let finding = socket_paths(&absolute, LONGEST);
         if finding.status == FindingStatus::Fail {
             let message = format!("{}; use a shorter folder, such as /srv/minions", finding.message);
@@ -72,6 +77,12 @@ impl Folder {
         builder.recursive(true).mode(0o700);
         builder.create(self.state()).map_err(|error| failed("make", &self.state(), error))?;
         let meta = fs::metadata(&self.0).map_err(|error| failed("look at", &self.0, error))?;
+        let own = rustix::process::geteuid().as_raw();
+        if meta.uid() != own && meta.uid() != 0 {
+            let message =
+                format!("{} belongs to the user {}, who could change it under us", self.0.display(), meta.uid());
+            return Err(Error::new(ErrorKind::Denied, message).with_field("dir"));
+        }
         if meta.mode() & 0o022 != 0 {
             let message = format!("others may write to {0}; run: chmod 700 {0}", self.0.display());
             return Err(Error::new(ErrorKind::Denied, message));

@@ -44,11 +44,14 @@ pub async fn run(global: &Global, args: &Serve, environment: &Environment) -> Ou
     let mut signals = signals::Signals::listen()?;
     server.set_ready(true);
     tracing::info!(backend = world.backend, why = world.why, dir = %folder.dir().display(), "the service is ready");
-    if output.json {
-        output
-            .object(&serde_json::json!({ "ready": true, "backend": world.backend, "why": world.why, "api": place }))?;
+    let told = if output.json {
+        output.object(&serde_json::json!({ "ready": true, "backend": world.backend, "why": world.why, "api": place }))
     } else {
-        output.text(&format!("ready: {} ({}: {})", place.join(" "), world.backend, world.why))?;
+        output.text(&format!("ready: {} ({}: {})", place.join(" "), world.backend, world.why))
+    };
+    // Whoever started it and does not listen still wants it to run.
+    if let Err(Failure::Error(error, _)) = told {
+        tracing::warn!(error = %error.chain(), "cannot say that the service is ready");
     }
 
     let reload = || {

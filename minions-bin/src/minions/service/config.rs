@@ -1,12 +1,16 @@
 //! `minions config`, and how every verb finds its configuration.
 
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use minions_core::config::{self, Config, Environment, LogFormat};
 use minions_core::error::{Error, ErrorKind};
+use minions_core::types::ByteSize;
+use serde_json::{Map, Value};
 
 use crate::cli;
 use crate::output::{Failure, Outcome, Output};
@@ -22,8 +26,10 @@ pub fn run(output: &Output, verb: cli::Config, environment: &Environment) -> Out
         cli::Config::Check { file } => (file, false),
         cli::Config::Show { file } => (file, true),
     };
-    let path = typed.or_else(|| find(None, None, environment)).unwrap_or_else(|| USUAL.into());
-    let config = match config::check(&path) {
+    let path = typed.or_else(|| find(None, None, environment));
+    // Without a file the service runs with the defaults, so that is what there is to show.
+    let checked = path.as_deref().map_or_else(|| Ok(Config::default()), config::check);
+    let config = match checked {
         Ok(config) => config,
         Err(problems) => {
             if output.json {
@@ -39,12 +45,17 @@ pub fn run(output: &Output, verb: cli::Config, environment: &Environment) -> Out
             return Err(Failure::of_config(Error::new(ErrorKind::InvalidArgument, problems.to_string())));
         }
     };
-    if show {
+    if show && output.json {
+        output.object(&said(&config).into_iter().collect::<BTreeMap<_, _>>())?;
+    } else if show {
         output.text(spell(&config).trim_end())?;
     } else if output.json {
         output.object(&serde_json::json!({ "problems": [] }))?;
     } else {
-        output.note(&format!("{} is good", path.display()));
+        output.note(&match path {
+            Some(path) => format!("{} is good", path.display()),
+            None => format!("there is no {USUAL}; the service runs with its defaults, see `minions config show`"),
+        });
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -66,84 +77,108 @@ pub fn load(path: Option<&Path>) -> Result<Config, Failure> {
         .map_err(|problems| Failure::of_config(Error::new(ErrorKind::InvalidArgument, problems.to_string())))
 }
 
+/// Most bytes of a file with secrets: some ten thousand tokens.
+const MAX_SECRETS: u64 = 1 << 20;
+
 /// The text of a file with secrets, which nobody but its owner may read.
 pub fn private_text(path: &Path) -> Result<String, String> {
     let shown = path.display();
-    let meta = std::fs::metadata(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
-    if meta.mode() & 0o077 != 0 {
+    let unread = |error: std::io::Error| format!("{shown} cannot be read: {error}");
+    if !std::fs::metadata(path).map_err(unread)?.is_file() {
+        return Err(format!("{shown} is no regular file"));
+    }
+    let file = std::fs::File::open(path).map_err(unread)?;
+    // Of the file that is read, not of whatever has its name by then.
+    if file.metadata().map_err(unread)?.mode() & 0o077 != 0 {
         return Err(format!("{shown} holds secrets and others may read it; run: chmod 600 {shown}"));
     }
-    std::fs::read_to_string(path).map_err(|error| format!("{shown} cannot be read: {error}"))
+    let mut text = String::new();
+    file.take(MAX_SECRETS + 1).read_to_string(&mut text).map_err(unread)?;
+    if u64::try_from(text.len()).is_ok_and(|length| length > MAX_SECRETS) {
+        return Err(format!("{shown} is larger than any file of secrets"));
+    }
+    Ok(text)
 }
 
-/// A configuration as a file that means the same.
-fn spell(config: &Config) -> String {
-    let mut text = String::new();
-    let mut section = |name: &str, lines: Vec<Option<(&str, String)>>| {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "[{name}]");
-        for (key, value) in lines.into_iter().flatten() {
-            let _ = writeln!(text, "{key} = {value}");
-        }
-        let _ = writeln!(text);
+/// Everything that a configuration says, by section.
+fn said(config: &Config) -> Vec<(&'static str, Map<String, Value>)> {
+    let mut sections = Vec::new();
+    let mut section = |name: &'static str, entries: Vec<(&'static str, Option<Value>)>| {
+        let said = entries.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+        sections.push((name, said.collect()));
     };
-    let quoted = |text: &dyn ToString| format!("{:?}", text.to_string());
-    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| quoted(&path.display()));
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| Value::from(path.display().to_string()));
+    let address = |address: Option<SocketAddr>| address.map(|address| Value::from(address.to_string()));
+    // In bytes where the text for people is rounded: it would mean another size.
+    let size = |size: Option<ByteSize>| {
+        let size = size?;
+        let text = size.to_string();
+        Some(Value::from(if text.parse().ok() == Some(size) { text } else { size.get().to_string() }))
+    };
+    let format = match config.log_format {
+        LogFormat::Text => "text",
+        LogFormat::Json => "json",
+    };
     section(
         "daemon",
         vec![
-            path(&config.dir).map(|dir| ("dir", dir)),
-            Some(("backend", quoted(&config.backend.as_str()))),
-            Some(("drain_seconds", config.drain.as_secs().to_string())),
+            ("dir", path(&config.dir)),
+            ("backend", Some(config.backend.as_str().into())),
+            ("drain_seconds", Some(config.drain.as_secs().into())),
         ],
     );
     section(
         "api",
         vec![
-            path(&config.socket).map(|socket| ("socket", socket)),
-            config.listen.map(|listen| ("listen", quoted(&listen))),
-            path(&config.token_file).map(|file| ("token_file", file)),
-            Some(("allow_plaintext", config.allow_plaintext.to_string())),
-            config.metrics_listen.map(|listen| ("metrics_listen", quoted(&listen))),
-            Some(("max_connections", config.max_connections.to_string())),
-            Some(("max_streams", config.max_streams.to_string())),
+            ("socket", path(&config.socket)),
+            ("listen", address(config.listen)),
+            ("token_file", path(&config.token_file)),
+            ("allow_plaintext", Some(config.allow_plaintext.into())),
+            ("metrics_listen", address(config.metrics_listen)),
+            ("max_connections", Some(config.max_connections.into())),
+            ("max_streams", Some(config.max_streams.into())),
         ],
     );
     section(
         "quota",
         vec![
-            config.quota_vms.map(|vms| ("vms", vms.to_string())),
-            config.quota_disk.map(|disk| ("disk", quoted(&disk.get()))),
-            config.quota_memory.map(|memory| ("memory", quoted(&memory.get()))),
+            ("vms", config.quota_vms.map(Value::from)),
+            ("disk", size(config.quota_disk)),
+            ("memory", size(config.quota_memory)),
         ],
     );
     section(
         "defaults",
         vec![
-            config.default_image.as_ref().map(|image| ("image", quoted(image))),
-            config.default_cpus.map(|cpus| ("cpus", cpus.to_string())),
-            config.default_memory.map(|memory| ("memory", quoted(&memory.get()))),
-            config.default_disk.map(|disk| ("disk", quoted(&disk.get()))),
-            config.default_data_disk.map(|disk| ("data_disk", quoted(&disk.get()))),
+            ("image", config.default_image.clone().map(Value::from)),
+            ("cpus", config.default_cpus.map(|cpus| cpus.0.into())),
+            ("memory", size(config.default_memory)),
+            ("disk", size(config.default_disk)),
+            ("data_disk", size(config.default_data_disk)),
         ],
     );
-    let hours = |kept: Option<std::time::Duration>| kept.map(|kept| (kept.as_secs() / 3_600).to_string());
+    let hours = |kept: Option<std::time::Duration>| kept.map(|kept| Value::from(kept.as_secs() / 3_600));
     section(
         "keep",
         vec![
-            hours(config.keep_events).map(|kept| ("events_hours", kept)),
-            config.keep_events_most.map(|most| ("events_most", most.to_string())),
-            hours(config.keep_operations).map(|kept| ("operations_hours", kept)),
-            config.keep_operations_most.map(|most| ("operations_most", most.to_string())),
-            hours(config.keep_keys).map(|kept| ("keys_hours", kept)),
+            ("events_hours", hours(config.keep_events)),
+            ("events_most", config.keep_events_most.map(Value::from)),
+            ("operations_hours", hours(config.keep_operations)),
+            ("operations_most", config.keep_operations_most.map(Value::from)),
+            ("keys_hours", hours(config.keep_keys)),
         ],
     );
-    let format = match config.log_format {
-        LogFormat::Text => "text",
-        LogFormat::Json => "json",
+    section("log", vec![("filter", Some(config.log_filter.clone().into())), ("format", Some(format.into()))]);
+    sections
+}
+
+/// A configuration as a file that means the same. JSON's strings, numbers and words are TOML's, too.
+fn spell(config: &Config) -> String {
+    let section = |(name, entries): (&str, Map<String, Value>)| {
+        let lines: String = entries.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+        format!("[{name}]\n{lines}")
     };
-    section("log", vec![Some(("filter", quoted(&config.log_filter))), Some(("format", quoted(&format)))]);
-    text
+    said(config).into_iter().map(section).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -153,8 +188,8 @@ mod tests {
     #[test]
     fn what_is_shown_means_the_same_when_it_is_read() {
         let config = Config {
-            dir: Some("/srv/m".into()),
-            quota_memory: Some(minions_core::types::ByteSize::gib(3)),
+            dir: Some("/srv/\"m\"\n\u{1b}".into()),
+            quota_memory: Some(ByteSize::gib(3)),
             default_cpus: Some(minions_core::types::Vcpus(4)),
             keep_events: Some(std::time::Duration::from_secs(48 * 3_600)),
             keep_operations_most: Some(5_000),

@@ -50,5 +50,5 @@ fn print(output: &Output, event: &Event) -> Result<(), Failure> {
         },
         EventBody::Deleted => "is gone".to_owned(),
     };
-    output.text(&format!("{}  {:6}  {:20}  {what}", rfc3339(event.at), event.seq.0, event.name.as_str()))
+    output.lines([format!("{}  {:6}  {:20}  {what}", rfc3339(event.at), event.seq.0, event.name.as_str()).as_str()])
 }

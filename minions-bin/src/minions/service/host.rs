@@ -27,6 +27,6 @@ pub async fn run(client: &Client, output: &Output) -> Outcome {
         ("quarantined", host.quarantined.to_string()),
     ];
     let text: Vec<String> = rows.iter().map(|(name, value)| format!("{name:11}  {value}")).collect();
-    output.text(&text.join("\n"))?;
+    output.lines(text.iter().map(String::as_str))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::process::ExitCode;
 
 use minions_core::env::Env;
@@ -24,6 +24,15 @@ pub fn run(output: &Output, verb: cli::Token) -> Outcome {
         |error| Error::new(ErrorKind::Unavailable, format!("cannot add to {}", file.display())).with_source(error);
     let mut options = OpenOptions::new();
     let mut opened = options.read(true).append(true).create(true).mode(0o600).open(&file).map_err(cannot)?;
+    // One that is there keeps its mode, and the service would not read it.
+    if opened.metadata().map_err(cannot)?.mode() & 0o077 != 0 {
+        let shown = file.display();
+        return Err(Error::invalid(
+            "file",
+            format!("others may read {shown}, nothing was added; run: chmod 600 {shown}"),
+        )
+        .into());
+    }
     let mut before = String::new();
     opened.read_to_string(&mut before).map_err(cannot)?;
     let gap = if before.is_empty() || before.ends_with('\n') { "" } else { "\n" };

@@ -17,7 +17,7 @@ pub async fn run(client: Option<Client>, output: &Output) -> Outcome {
     } else {
         output.text(&format!("minions {here}"))?;
         match server {
-            Ok(server) => output.text(&format!("service {} (API {})", server.version, server.api))?,
+            Ok(server) => output.lines([format!("service {} (API {})", server.version, server.api).as_str()])?,
             Err(error) => output.note(&format!("no service: {}", error.chain())),
         }
     }

@@ -7,142 +7,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at what it did not expect")]
 #![allow(clippy::disallowed_methods, reason = "a test of a program starts it")]
 
+mod misuse;
+mod service;
+
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
+use service::{Service, folder, on_qemu, ready, serve, signal_to};
 
 const MINIONS: &str = env!("CARGO_BIN_EXE_minions");
-
-/// A daemon in a folder of its own. Ends with the test.
-struct Service {
-    child: Child,
-    dir: tempfile::TempDir,
-}
-
-fn on_qemu() -> bool {
-    std::env::var("MINIONS_TEST_BACKEND").is_ok_and(|backend| backend == "qemu")
-}
-
-fn folder() -> tempfile::TempDir {
-    // Short, since sockets lie in it.
-    let dir = tempfile::Builder::new().prefix("mn").tempdir_in("/tmp").unwrap();
-    if on_qemu() {
-        let bin = std::env::var("MINIONS_TEST_BIN").expect("MINIONS_TEST_BIN names a folder with minions-agent");
-        std::os::unix::fs::symlink(bin, dir.path().join("bin")).unwrap();
-    }
-    dir
-}
-
-fn serve(dir: &Path, more: &[&str]) -> Child {
-    let backend = if on_qemu() { "qemu" } else { "memory" };
-    let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("log")).unwrap();
-    let mut command = Command::new(MINIONS);
-    command.args(["serve", "--backend", backend, "--dir"]).arg(dir).args(more);
-    command.env_remove("MINIONS_DIR").stdout(Stdio::piped()).stderr(log).spawn().unwrap()
-}
-
-/// Waits for the line that says that it is ready.
-fn ready(child: &mut Child) -> String {
-    let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    line
-}
-
-impl Service {
-    fn start() -> Self {
-        let dir = folder();
-        let mut child = serve(dir.path(), &[]);
-        let line = ready(&mut child);
-        assert!(line.starts_with("ready: unix://"), "{line}{}", fs::read_to_string(dir.path().join("log")).unwrap());
-        let service = Self { child, dir };
-        if on_qemu() {
-            service.build_image();
-        }
-        service
-    }
-
-    fn build_image(&self) {
-        let mut words: Vec<String> = ["image", "build", "busybox"].map(str::to_owned).to_vec();
-        if let Ok(package) = std::env::var("MINIONS_TEST_KERNEL") {
-            let file = fs::read_dir(format!("{package}/boot")).unwrap().map(|entry| entry.unwrap().file_name());
-            let kernel =
-                file.map(|name| name.into_string().unwrap()).find(|name| name.starts_with("vmlinuz-")).unwrap();
-            let version = kernel.trim_start_matches("vmlinuz-");
-            words.extend(["--kernel".to_owned(), format!("{package}/boot/{kernel}")]);
-            words.extend(["--modules".to_owned(), format!("{package}/lib/modules/{version}")]);
-        }
-        self.ok(&words.iter().map(String::as_str).collect::<Vec<_>>());
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.dir.path().join(name).display().to_string()
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(MINIONS);
-        command.args(args).env("MINIONS_DIR", self.dir.path()).stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
-    }
-
-    /// Must end well; returns what it printed.
-    fn ok(&self, args: &[&str]) -> String {
-        let output = self.run(args);
-        assert!(output.status.success(), "{args:?}: {output:?}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn json(&self, args: &[&str]) -> Value {
-        serde_json::from_str(&self.ok(args)).unwrap()
-    }
-
-    fn code(&self, args: &[&str]) -> i32 {
-        self.run(args).status.code().unwrap()
-    }
-
-    fn with_stdin(&self, args: &[&str], stdin: Vec<u8>) -> Output {
-        let mut child =
-            self.command(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut to = child.stdin.take().unwrap();
-        let feeding = std::thread::spawn(move || to.write_all(&stdin));
-        let output = child.wait_with_output().unwrap();
-        let _ = feeding.join().unwrap();
-        output
-    }
-
-    fn signal(&self, signal: &str) {
-        signal_to(&self.child, signal);
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.dir.path().join("log")).unwrap()
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        if on_qemu() {
-            // A daemon that a test has ended cannot be asked any more; its test has failed already.
-            let list: Value = serde_json::from_slice(&self.run(&["list", "--json"]).stdout).unwrap_or_default();
-            for vm in list["vms"].as_array().into_iter().flatten() {
-                self.run(&["destroy", "--yes", vm["name"].as_str().unwrap_or_default()]);
-            }
-        }
-        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
-        let _ = self.child.wait();
-    }
-}
-
-fn signal_to(child: &Child, signal: &str) {
-    let sent = Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status().unwrap();
-    assert!(sent.success());
-}
 
 #[test]
 fn a_vm_is_created_entered_stopped_started_renamed_resized_and_destroyed() {
@@ -306,128 +182,6 @@ fn a_port_in_the_guest_is_reached_from_here() {
 }
 
 #[test]
-fn bad_12_every_failure_has_its_exit_code_and_its_kind() {
-    let service = Service::start();
-    service.ok(&["create", "web"]);
-    for (args, code, kind) in [
-        (&["inspect", "nobody"][..], 4, "not_found"),
-        (&["create", "web"], 5, "already_exists"),
-        (&["create", "big", "--memory", "1024TiB"], 7, "exhausted"),
-        (&["create", "odd", "--image", "nonsense"], 2, "invalid_argument"),
-        (&["image", "delete", "nonsense"], 4, "not_found"),
-        (&["wait", "web", "--for", "stopped", "--timeout", "10ms"], 8, "deadline_exceeded"),
-        (&["create"], 2, "invalid_argument"),
-        (&["create", "WWW"], 2, "invalid_argument"),
-        (&["--server", "unix:///nonexistent.sock", "--dir", "/", "list"], 2, "invalid_argument"),
-        (&["--server", "https://example.com", "list"], 2, "unsupported"),
-        (&["config", "check", "/nonexistent.toml"], 78, "invalid_argument"),
-    ] {
-        let output = service.run(&[args, &["--json"]].concat());
-        assert_eq!(output.status.code(), Some(code), "{args:?}: {output:?}");
-        let error: Value = serde_json::from_slice(&output.stderr).unwrap_or_else(|_| panic!("{args:?}: {output:?}"));
-        assert_eq!(error["error"]["kind"], kind, "{args:?}");
-        assert_eq!(error["error"]["exit_code"], code, "{args:?}");
-        // For people it is one line that ends where it should.
-        let output = service.run(args);
-        assert_eq!(output.status.code(), Some(code), "{args:?}");
-        assert!(String::from_utf8_lossy(&output.stderr).starts_with("error: "), "{output:?}");
-        assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"), "{output:?}");
-    }
-    let output = service.command(&["--server", "unix:///nonexistent.sock", "list"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(8));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("minions serve"), "{output:?}");
-}
-
-#[test]
-fn bad_12_words_that_are_no_text_and_closed_pipes_do_not_upset_it() {
-    use std::os::unix::ffi::OsStrExt;
-    let service = Service::start();
-    let output = service.command(&["inspect"]).arg(std::ffi::OsStr::from_bytes(b"w\xff")).output().unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    for args in [&["schema"][..], &["list", "--json"], &["completion", "bash"], &["events"]] {
-        let mut child = service.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        drop(child.stdout.take());
-        let output = child.wait_with_output().unwrap();
-        assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0), "{args:?}: {output:?}");
-    }
-}
-
-#[test]
-fn bad_12_help_is_there_for_every_verb() {
-    for verb in [
-        "create",
-        "list",
-        "inspect",
-        "start",
-        "stop",
-        "restart",
-        "destroy",
-        "rename",
-        "resize",
-        "wait",
-        "exec",
-        "cp",
-        "port-forward",
-        "logs",
-        "image",
-        "host",
-        "token",
-        "serve",
-        "doctor",
-        "events",
-        "config",
-        "version",
-        "completion",
-        "schema",
-    ] {
-        let output = Command::new(MINIONS).args([verb, "-h"]).output().unwrap();
-        assert!(output.status.success() && output.stdout.len() > 100 && output.stderr.is_empty(), "{verb}");
-    }
-}
-
-#[test]
-fn bad_29_a_daemon_that_ends_leaves_nothing_in_the_way_of_the_next() {
-    let mut service = Service::start();
-    let mut second = serve(service.dir.path(), &[]);
-    assert_eq!(second.wait().unwrap().code(), Some(5), "one service a folder");
-    service.signal("TERM");
-    assert!(service.child.wait().unwrap().success());
-    assert!(!service.dir.path().join("minions.sock").exists());
-    service.child = serve(service.dir.path(), &[]);
-    assert!(ready(&mut service.child).starts_with("ready:"));
-    service.ok(&["list"]);
-}
-
-#[test]
-fn bad_29_a_bad_configuration_does_not_start_and_does_not_replace_a_good_one() {
-    let dir = folder();
-    let config = dir.path().join("minions.toml");
-    fs::write(&config, "[daemon]\nbackend = \"kvm\"\ncolour = 1\n").unwrap();
-    let output = Command::new(MINIONS).args(["serve", "--dir"]).arg(dir.path()).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(78), "{said}");
-    assert!(
-        said.contains("minions.toml:2: daemon.backend") && said.contains("minions.toml:3: daemon.colour"),
-        "{said}"
-    );
-
-    let service = Service::start();
-    fs::write(service.dir.path().join("minions.toml"), "[nonsense]\n").unwrap();
-    service.signal("HUP");
-    service.ok(&["list"]);
-    // The word about it may come a moment after the signal; the log is read until it is there.
-    let told = (0..200).any(|_| {
-        let told = service.log().contains("the old one stays");
-        if !told {
-            std::thread::yield_now();
-            service.ok(&["version"]);
-        }
-        told
-    });
-    assert!(told, "{}", service.log());
-}
-
-#[test]
 fn a_simulated_host_that_was_restarted_says_that_its_vms_are_lost() {
     if on_qemu() {
         return;
@@ -473,13 +227,4 @@ fn a_token_lets_its_owner_in_over_tcp_and_shows_them_only_their_own() {
     assert_eq!(remote(&["inspect", "operators"]).status.code(), Some(4));
     assert_eq!(Command::new(MINIONS).args(["--server", &url, "list"]).output().unwrap().status.code(), Some(3));
     assert!(!service.log().contains(String::from_utf8(made.stdout).unwrap().trim()));
-}
-
-#[test]
-fn bad_28_a_folder_too_long_for_sockets_is_refused_at_once() {
-    let long = format!("/tmp/{}", "x".repeat(80));
-    let output = Command::new(MINIONS).args(["serve", "--backend", "memory", "--dir", &long]).output().unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("shorter folder"));
-    assert!(!Path::new(&long).exists());
 }

@@ -1,0 +1,254 @@
+//! What a hostile guest, another user, or a server that lies can do to whoever types: nothing (CTL-2.5, BAD-12, BAD-13).
+//!
+//! The verbs are those that the program itself says it has, so that a new one is covered the day it is written: until
+//! this table says how it is run, the test fails.
+#![cfg(feature = "minions")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at what it did not expect")]
+#![allow(clippy::disallowed_methods, reason = "a test of a program starts it")]
+
+mod corpus;
+mod liar;
+mod server;
+mod terminal;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::Ordering;
+
+use corpus::{evil, harm};
+use terminal::on_a_terminal;
+
+const MINIONS: &str = env!("CARGO_BIN_EXE_minions");
+
+/// How a verb is run against a hostile service.
+enum Row {
+    /// With these words; whether they show something hostile where all goes well.
+    Run(Vec<String>, bool),
+    /// It goes on for ever.
+    Forward,
+}
+
+fn run(words: &[&str], shows: bool) -> Row {
+    Row::Run(words.iter().map(|&word| word.to_owned()).collect(), shows)
+}
+
+/// How every verb of the program is run. `dir` is a folder with hostile files in it.
+fn rows(verb: &str, dir: &Path) -> Vec<Row> {
+    let path = |name: &str| dir.join(name).display().to_string();
+    let hostile = evil().replace('\0', "");
+    match verb {
+        "create" => vec![run(&["create", "web", "--timings"], true), run(&["create", "web", "--no-wait"], false)],
+        "list" => vec![run(&["list"], true), run(&["list", "--deleted"], true)],
+        "inspect" => vec![run(&["inspect", "web"], true)],
+        "start" | "restart" | "stop" => vec![run(&[verb, "web", "--timings"], true)],
+        "destroy" => vec![run(&["destroy", "web", "--yes", "--timings"], true)],
+        "rename" => vec![run(&["rename", "web", "shop", "--timings"], true), run(&["rename", "web", &hostile], false)],
+        "resize" => vec![run(&["resize", "web", "--cpus", "2", "--timings"], true)],
+        "wait" => {
+            vec![run(&["wait", "web"], false), run(&["wait", "web", "--for", "stopped", "--timeout", "1ms"], false)]
+        }
+        // What a program writes may go into a file as it is; onto a terminal it may not, which is another test.
+        "exec" => vec![],
+        "cp" => vec![
+            run(&["cp", "web:/etc/passwd", &path("copy")], false),
+            run(&["cp", &path("evil.toml"), "web:/root/"], false),
+            run(&["cp", &hostile, "web:/root/"], false),
+        ],
+        "port-forward" => vec![Row::Forward],
+        "logs" => vec![run(&["logs", "web"], true)],
+        "image list" => vec![run(&["image", "list"], true)],
+        "image build" => vec![run(&["image", "build", "busybox", "--agent", &hostile], false)],
+        "image import" => vec![run(&["image", "import", &hostile, "--agent", &path("evil.toml")], false)],
+        "image delete" => vec![run(&["image", "delete", &hostile], false)],
+        "host status" => vec![run(&["host", "status"], true)],
+        "token create" => vec![run(&["token", "create", &hostile, "--file", &path("tokens")], false)],
+        "serve" => vec![run(&["serve", "--backend", "memory", "--config", &path("evil.toml")], false)],
+        "doctor" => vec![run(&["doctor"], false)],
+        "events" => vec![run(&["events"], true)],
+        "config check" | "config show" => {
+            vec![run(&["config", &verb[7..], &path("evil.toml")], false), run(&["config", &verb[7..], &hostile], false)]
+        }
+        "version" => vec![run(&["version"], true)],
+        "completion" => vec![run(&["completion", "bash"], false), run(&["completion", &hostile], false)],
+        "schema" => vec![run(&["schema"], false)],
+        new => panic!("say in this table how `minions {new}` is run against a hostile service"),
+    }
+}
+
+/// Every verb that the program says it has, with those below it.
+fn verbs(above: &[&str]) -> Vec<String> {
+    let help = Command::new(MINIONS).args(above).arg("--help").output().unwrap();
+    let text = String::from_utf8(help.stdout).unwrap();
+    let section = text.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let names: Vec<&str> = section
+        .take_while(|line| !line.is_empty())
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .collect();
+    if names.is_empty() {
+        return vec![above.join(" ")];
+    }
+    names.iter().flat_map(|name| verbs(&[above, &[name]].concat())).collect()
+}
+
+/// A hostile service, and a folder with hostile files.
+struct Lab {
+    dir: tempfile::TempDir,
+    hostile: std::sync::Arc<server::Hostile>,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let dir = tempfile::Builder::new().prefix("mn").tempdir_in("/tmp").unwrap();
+        let evil = evil().replace(['\0', '\n'], "");
+        let quoted = evil.replace('\\', "\\\\").replace('"', "\\\"");
+        let toml = format!("[daemon]\nbackend = \"auto\"\n\n[{}]\n\"{quoted}\" = 1\n", "log");
+        std::fs::write(dir.path().join("evil.toml"), toml).unwrap();
+        let hostile = server::serve(&dir.path().join("minions.sock"));
+        Self { dir, hostile }
+    }
+
+    fn command(&self, words: &[String]) -> Command {
+        let mut command = Command::new(MINIONS);
+        command.args(words).env("MINIONS_DIR", self.dir.path()).env_remove("MINIONS_SERVER").env("NO_COLOR", "1");
+        command.stdin(Stdio::null());
+        command
+    }
+
+    fn output(&self, words: &[String]) -> Output {
+        self.command(words).output().unwrap()
+    }
+}
+
+fn check(what: &str, output: &[u8]) {
+    if let Some(harm) = harm(output) {
+        panic!("{what}: {harm}");
+    }
+}
+
+#[test]
+fn ctl_2_5_no_verb_lets_a_hostile_text_steer_the_terminal() {
+    assert!(corpus::SEQUENCES.len() >= 60);
+    let lab = Lab::new();
+    let verbs = verbs(&[]);
+    assert!(verbs.len() > 20, "{verbs:?}");
+    for verb in &verbs {
+        for row in rows(verb, lab.dir.path()) {
+            for refuses in [false, true] {
+                lab.hostile.refuses.store(refuses, Ordering::Release);
+                for json in [false, true] {
+                    match &row {
+                        Row::Run(words, shows) => attempt(&lab, verb, words, json, *shows && !refuses),
+                        Row::Forward if !refuses => forward(&lab, json),
+                        Row::Forward => {}
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Through pipes with every word said, and on a terminal.
+fn attempt(lab: &Lab, verb: &str, words: &[String], json: bool, shows: bool) {
+    let words: Vec<String> = words.iter().cloned().chain(json.then(|| "--json".to_owned())).collect();
+    let output = lab.output(&words);
+    let what = format!("{verb}, json {json}, {:?}", output.status);
+    check(&what, &output.stdout);
+    check(&what, &output.stderr);
+    let both = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(!both.contains("panicked"), "{what}: {both}");
+    assert!(!shows || both.contains("MARK"), "{what} showed nothing hostile, so it proves nothing: {both}");
+    // Nothing may pretend to be a line of ours, but in a guest's log, which is a text of many lines.
+    let typed = words.iter().any(|word| word.contains("FORGED"));
+    assert!(typed || verb == "logs" || !both.lines().any(|line| line == "FORGED"), "{what}: {both}");
+    if json {
+        for line in both.lines().filter(|line| line.starts_with('{')) {
+            serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|error| panic!("{what}: {error}: {line}"));
+        }
+    }
+    let words: Vec<String> = words.into_iter().chain(["--quiet".to_owned()]).collect();
+    let (shown, _) = on_a_terminal(lab.command(&words));
+    check(&format!("{what}, on a terminal"), &shown);
+}
+
+fn forward(lab: &Lab, json: bool) {
+    let words = ["port-forward", "web", "0:80"].map(str::to_owned).to_vec();
+    let words: Vec<String> = words.into_iter().chain(json.then(|| "--json".to_owned())).collect();
+    let mut child = lab.command(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut out, mut err) =
+        (BufReader::new(child.stdout.take().unwrap()), BufReader::new(child.stderr.take().unwrap()));
+    let mut said = String::new();
+    if json { out.read_line(&mut said) } else { err.read_line(&mut said) }.unwrap();
+    let start = said.find("127.0.0.1:").unwrap();
+    let address: String = said[start..].chars().take_while(|letter| !matches!(letter, ' ' | '"')).collect();
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    let _ = stream.write_all(b"x");
+    // The guest refuses, and the connection ends.
+    let _ = stream.read_to_end(&mut Vec::new());
+    if !json {
+        err.read_line(&mut said).unwrap();
+        assert!(said.contains("MARK"), "{said}");
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let mut rest = Vec::new();
+    out.read_to_end(&mut rest).unwrap();
+    err.read_to_end(&mut rest).unwrap();
+    assert!(child.wait().unwrap().success());
+    check("port-forward", &[said.as_bytes(), &rest].concat());
+}
+
+#[test]
+fn ctl_2_5_a_programs_output_reaches_a_file_as_it_is_and_a_terminal_only_when_asked_or_harmless() {
+    let lab = Lab::new();
+    let words = |more: &[&str]| -> Vec<String> {
+        let words = [&["exec", "web", "--no-stdin"], more, &["--", "cat"]].concat();
+        words.into_iter().map(str::to_owned).collect()
+    };
+    let raw = [evil().as_bytes(), b"\xff\xfe\xe2\x80"].concat();
+    let output = lab.output(&words(&[]));
+    assert_eq!((output.status.code(), &output.stdout, &output.stderr), (Some(9), &raw, &raw), "into files as it is");
+    let (shown, code) = on_a_terminal(lab.command(&words(&[])));
+    check("exec on a terminal", &shown);
+    assert_eq!(code, Some(9));
+    assert_eq!(String::from_utf8(shown).unwrap().matches("MARK").count(), 2, "stdout and stderr are shown");
+    for asked in [&["--raw"][..], &["--tty"]] {
+        let (shown, _) = on_a_terminal(lab.command(&words(asked)));
+        assert!(harm(&shown).is_some(), "{asked:?}: who asks gets what the program wrote");
+    }
+}
+
+#[test]
+fn bad_13_no_verb_believes_a_server_that_lies() {
+    let dir = tempfile::Builder::new().prefix("mn").tempdir_in("/tmp").unwrap();
+    let lies = liar::lies();
+    for (what, lie) in lies {
+        let server = liar::start(lie);
+        for verb in verbs(&[]) {
+            for row in rows(&verb, dir.path()) {
+                let Row::Run(words, _) = row else { continue };
+                // Those that ask no server, or are refused before.
+                if ["serve", "doctor", "config check", "config show", "completion", "schema", "token create", "cp"]
+                    .contains(&verb.as_str())
+                    || verb.starts_with("image ") && verb != "image list"
+                    || words.iter().any(|word| word.contains('\u{1b}'))
+                {
+                    continue;
+                }
+                let mut command = Command::new(MINIONS);
+                command.args(["--server", &server]).args(&words).stdin(Stdio::null()).env("NO_COLOR", "1");
+                let output = command.output().unwrap();
+                let what = format!("{what}: {verb}: {output:?}");
+                check(&what, &[output.stdout.clone(), output.stderr.clone()].concat());
+                let text = String::from_utf8(output.stderr).unwrap();
+                assert!(!text.contains("panicked"), "{what}");
+                // A version is told even where the server's is not, and whatever a server calls a log is one.
+                let well = verb == "version" || verb == "logs" && output.status.success();
+                assert_eq!(output.status.success(), well, "{what}");
+                assert!(text.len() < 5_000, "{what}: {} bytes", text.len());
+                assert_eq!(text.lines().count(), usize::from(verb != "logs" || !well), "{what}");
+            }
+        }
+    }
+}
