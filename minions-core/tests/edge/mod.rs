@@ -17,7 +17,7 @@ use minions_core::node::LocalNode;
 use minions_core::service::{Caller, ControlPlane, LocalControlPlane, ServiceConfig};
 use minions_core::storage::Storage;
 use minions_core::store::sqlite::{SqliteFleet, SqliteJournal};
-use minions_core::store::{FleetStore, LeasePool, Prune};
+use minions_core::store::{FleetChange, FleetStore, LeasePool, Prune, Write};
 use minions_core::types::{ByteSize, HostId, UnixMillis, Vcpus};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -136,6 +136,15 @@ impl Edge {
             limit: 10_000,
         };
         self.fleet.prune(&CallCx::new("test", Duration::from_secs(10)), &prune).await.unwrap();
+    }
+
+    /// Gives a VM a name behind the service's back.
+    pub async fn rename_stored(&self, vm: &v1::Vm, name: &str) {
+        let cx = CallCx::new("rename", Duration::from_secs(10));
+        let mut row = self.fleet.vm(&cx, vm.id).await.unwrap().unwrap();
+        row.name = name.parse().unwrap();
+        let change = FleetChange { writes: vec![Write::UpdateVm(row)], ..FleetChange::default() };
+        self.fleet.commit(&cx, &change).await.unwrap();
     }
 
     /// Ends the server, and waits until it has.
