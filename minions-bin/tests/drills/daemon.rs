@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use minions_core::api::v1;
 use minions_core::http::client::{Endpoint, HttpControlPlane};
+use minions_core::image::{ImageTools, fetch_kernel};
 use minions_core::service::{Caller, ControlPlane, IdempotencyKey, VmAction, VmRef};
 use minions_core::types::{
     BootFiles, ByteSize, EventSeq, FileDigest, ImageBundle, ImageDefaults, ImageManifest, OperationId, Vcpus, VmId,
@@ -154,12 +155,21 @@ impl Site {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
+    /// Makes an image of real parts, with the lab's agent and kernel; what was printed of it.
+    pub async fn make_image(&self, words: &[&str]) -> serde_json::Value {
+        let kernel = fetch_kernel(&self.lab().join("kernel"), &ImageTools::find()).await.unwrap();
+        let mut command = self.command(words);
+        command.arg("--agent").arg(self.lab().join("bin/minions-agent"));
+        command.arg("--kernel").arg(kernel.kernel).arg("--modules").arg(kernel.modules).arg("--json");
+        let made = command.output().unwrap();
+        assert!(made.status.success(), "{words:?}: {}{}", String::from_utf8_lossy(&made.stderr), self.log());
+        serde_json::from_slice(&made.stdout).unwrap()
+    }
+
     /// An image to make VMs from.
     pub async fn image(&self) {
-        if let Some(lab) = &self.programs.lab {
-            let mut build = self.command(&["image", "build", "busybox", "--agent"]);
-            let built = build.arg(lab.join("bin/minions-agent")).output().unwrap();
-            assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        if self.programs.lab.is_some() {
+            self.make_image(&["image", "build", "busybox"]).await;
             return;
         }
         let dir = self.folder.path();

@@ -26,12 +26,10 @@ async fn a_raw_filesystem_becomes_an_image_and_vms_are_made_from_it() {
     let raw = site.path("other.raw");
     let mut mke2fs = Command::new("/sbin/mke2fs");
     mke2fs.args(["-q", "-F", "-t", "ext4", "-b", "4096", "-d"]).arg(&tree).arg(&raw).arg("64m");
-    assert!(mke2fs.status().unwrap().success());
+    assert!(mke2fs.output().unwrap().status.success());
     let before = fs::read(&raw).unwrap();
 
-    let agent = site.lab().join("bin/minions-agent").display().to_string();
-    let raw_name = raw.display().to_string();
-    let image = site.json(&["image", "import", &raw_name, "--name", "theirs", "--agent", &agent, "--json"]);
+    let image = site.make_image(&["image", "import", raw.to_str().unwrap(), "--name", "theirs"]).await;
     assert_eq!(image["name"], "theirs");
     assert!(fs::read(&raw).unwrap() == before, "it is only read");
     fs::remove_file(&raw).unwrap();

@@ -14,7 +14,8 @@ use crate::census;
 #[ignore = "slow: boots real guests"]
 async fn a_vm_keeps_its_disks_over_stops_and_restarts_and_leaves_nothing_but_a_tombstone() {
     let Some((site, daemon)) = crate::service("life").await else { return };
-    site.ok(&["create", "web", "--cpus", "1", "--memory", "192MiB", "--disk", "512MiB", "--data-disk", "64MiB"]);
+    // The least that is admitted of both.
+    site.ok(&["create", "web", "--cpus", "1", "--memory", "96MiB", "--disk", "512MiB", "--data-disk", "16MiB"]);
     let root = site.ok(&["exec", "web", "--", "cat", "/proc/mounts"]);
     assert!(root.contains("/dev/vda / ext4 ") && root.contains("/dev/vdb /data ext4 "), "{root}");
     let boot = || site.ok(&["exec", "web", "--", "cat", "/proc/sys/kernel/random/boot_id"]);

@@ -152,11 +152,12 @@ async fn much_goes_through_stdin_and_stdout_unchanged_and_nobody_keeps_it_in_mem
     daemon.end();
 }
 
-/// Some bytes of no file's own length: its number, many times.
+/// The content of a small file: its number, and up to 4 KiB behind it.
 fn small(number: u64) -> Vec<u8> {
-    let mut noise = Noise { state: number, left: 8 * (number % 300) };
     let mut bytes = number.to_string().into_bytes();
-    noise.read_to_end(&mut bytes).unwrap();
+    let (from, more) = (bytes.len(), 8 * (number % 512));
+    bytes.resize(from + usize::try_from(more).unwrap(), 0);
+    Noise { state: number, left: more }.read_exact(&mut bytes[from..]).unwrap();
     bytes
 }
 

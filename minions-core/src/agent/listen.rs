@@ -10,6 +10,7 @@ use tokio_vsock::{VMADDR_CID_ANY, VMADDR_CID_HOST, VsockAddr, VsockListener};
 
 use super::error::about;
 use super::log::say;
+use super::modest::Modest;
 use super::server::Agent;
 use crate::error::Result;
 
@@ -74,7 +75,7 @@ impl Listener {
         match self {
             Self::Vsock(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                Ok((peer.cid() == VMADDR_CID_HOST).then(|| Box::new(stream) as Box<dyn Io>))
+                Ok((peer.cid() == VMADDR_CID_HOST).then(|| Box::new(Modest::new(stream)) as Box<dyn Io>))
             }
             Self::Unix(listener) => Ok(Some(Box::new(listener.accept().await?.0))),
         }

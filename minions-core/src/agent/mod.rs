@@ -12,6 +12,7 @@ mod grow;
 pub mod init;
 mod listen;
 mod log;
+mod modest;
 mod power;
 mod secret;
 mod serve;
