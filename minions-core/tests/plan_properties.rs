@@ -222,6 +222,13 @@ fn every_state_obeys_the_rules_of_planning() {
             // A guest is never asked, and time never granted, without the end of the ladder behind it.
             let ask = place(&|step| matches!(step, Step::AskGuest | Step::AwaitExit { .. }));
             assert!(ask.is_none() || ask < end, "{}", context());
+            // Time is granted to a guest that was asked before, and through a door that is open.
+            let (asks, waits) =
+                (place(&|step| *step == Step::AskGuest), place(&|step| matches!(step, Step::AwaitExit { .. })));
+            let asked = seen.known.asked == seen.vmm.as_ref().map(|vmm| vmm.epoch);
+            assert!(waits.is_none() || asked || asks.is_some() && asks < waits, "{}", context());
+            let open = place(&|step| *step == Step::OpenDoor);
+            assert!(asks.is_none() || seen.door == DoorState::Open || open.is_some() && open < asks, "{}", context());
             // No step twice, in one stage or over the plan.
             let mut unique = all.clone();
             unique.sort_by_key(|step| format!("{step:?}"));

@@ -296,3 +296,11 @@ impl Daemon {
         assert!(self.0.wait().unwrap().success());
     }
 }
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It outlives no test that failed.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

@@ -255,6 +255,7 @@ impl Inner {
     ) -> Option<Error> {
         let wanted = if let Goal::Running { epoch } = row.entry.goal { Some(epoch) } else { None };
         let live = seen.vmm.as_ref().map(|vmm| vmm.epoch);
+        let ending = live.is_some() && live != wanted;
         self.remember(vm, |memory| {
             match (&step, &result) {
                 (Step::StartVmm, Ok(_)) => memory.known.started = wanted,
@@ -267,6 +268,8 @@ impl Inner {
                 (Step::Probe, Err(_)) => memory.known.probed = wanted,
                 // Asked or not, the ladder goes on: a mute guest is ended all the same.
                 (Step::AskGuest, _) => memory.known.asked = live,
+                // Nor can one be asked to whom no door leads: that keeps no monitor from being ended.
+                (Step::OpenDoor, Err(_)) if ending => memory.known.asked = live,
                 (Step::AwaitExit { .. }, _) => memory.known.waited = live,
                 (Step::EndVmm(_), _) => memory.known = Known::default(),
                 _ => {}
@@ -277,7 +280,10 @@ impl Inner {
                     memory.marks.extend(report.marks);
                     None
                 }
-                Err(error) if matches!(step, Step::Probe | Step::AskGuest | Step::AwaitExit { .. }) => {
+                Err(error)
+                    if matches!(step, Step::Probe | Step::AskGuest | Step::AwaitExit { .. })
+                        || step == Step::OpenDoor && ending =>
+                {
                     tracing::debug!(%vm, step = step.name(), error = %error.chain(), "not answered");
                     None
                 }

@@ -50,7 +50,11 @@ pub(super) fn end(vmm: &VmmStatus, how: &StopHow, seen: &Observed) -> Vec<Stage>
     };
     let running = vmm.phase == VmmPhase::Running;
     let mut ladder = Vec::new();
-    if running && seen.door == DoorState::Open && seen.known.asked != Some(vmm.epoch) {
+    if running && seen.known.asked != Some(vmm.epoch) {
+        // An engine that is new has no door to ask through yet.
+        if seen.door != DoorState::Open {
+            ladder.push(vec![Step::OpenDoor]);
+        }
         ladder.push(vec![Step::AskGuest]);
     }
     if running && seen.known.waited != Some(vmm.epoch) {
