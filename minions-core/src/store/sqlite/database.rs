@@ -10,18 +10,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use super::batch::{self, Call, Job};
 use super::error::{Result, SqliteError};
 use super::open::{self, Lock};
+use super::read::Readers;
 use super::schema::Schema;
 use super::{backup, backup::Existing};
 use crate::env::CallCx;
 use crate::error::{Effect, Error};
 
 /// Connections that read at the same time.
-const READERS: u32 = 2;
+const READERS: usize = 2;
 
 /// Changes in one transaction: bounds how long the first of them waits for the last.
 const GROUP: usize = 256;
@@ -38,8 +39,7 @@ struct Shared {
     /// Set by a commit that may or may not be on the disk, cleared by one that is: until then nobody may read.
     doubtful: AtomicBool,
     commits: AtomicU64,
-    permits: Arc<Semaphore>,
-    readers: Mutex<Vec<Connection>>,
+    readers: Readers,
     writer: Mutex<Option<Connection>>,
     /// Last, so that it is dropped after the connections.
     lock: Mutex<Option<Lock>>,
@@ -58,7 +58,7 @@ struct Queue {
 impl Database {
     pub(super) async fn open(path: PathBuf, schema: Schema) -> Result<Self> {
         let opened = tokio::task::spawn_blocking(move || {
-            let opened = open::open(&path, &schema, usize::try_from(READERS).unwrap_or(1))?;
+            let opened = open::open(&path, &schema, READERS)?;
             Ok(Self(Arc::new(Shared {
                 path,
                 schema,
@@ -66,8 +66,7 @@ impl Database {
                 queue: Mutex::default(),
                 doubtful: AtomicBool::new(false),
                 commits: AtomicU64::new(0),
-                permits: Arc::new(Semaphore::new(opened.readers.len())),
-                readers: Mutex::new(opened.readers),
+                readers: Readers::new(opened.readers),
                 writer: Mutex::new(Some(opened.writer)),
                 lock: Mutex::new(Some(opened.lock)),
                 #[cfg(test)]
@@ -109,7 +108,7 @@ impl Database {
                 let settled = self.enqueue(|_| Ok(())).await;
                 settled.map_err(|error| Error::from(error).with_effect(Effect::None))?;
             }
-            Ok(self.on_a_reader(work).await?)
+            Ok(self.0.readers.ask(self.0.clone(), work).await?)
         })
         .await
     }
@@ -124,20 +123,20 @@ impl Database {
             reader.pragma_update(None, "query_only", true)?;
             written
         };
-        Ok(self.on_a_reader(copy).await?)
+        Ok(self.0.readers.ask(self.0.clone(), copy).await?)
     }
 
     /// Waits for what was accepted, then closes the file and releases its lock. Later calls are refused; closing again
     /// does nothing.
     pub(super) async fn close(&self) -> crate::Result<()> {
         let drained = self.enqueue(|_| Ok(())).await;
-        lock(&self.0.queue).closed = true;
-        let Ok(permits) = self.0.permits.acquire_many(READERS).await else { return Ok(()) };
-        self.0.permits.close();
-        drop(permits);
+        if std::mem::replace(&mut lock(&self.0.queue).closed, true) {
+            return Ok(());
+        }
+        let readers = self.0.readers.close().await;
         let shared = self.0.clone();
         let closed = tokio::task::spawn_blocking(move || {
-            lock(&shared.readers).clear();
+            drop(readers);
             drop(lock(&shared.writer).take());
             drop(lock(&shared.lock).take());
         });
@@ -164,24 +163,6 @@ impl Database {
             tokio::task::spawn_blocking(move || drop(drain));
         }
         answer.await.unwrap_or(Err(SqliteError::Gone))
-    }
-
-    async fn on_a_reader<T, W>(&self, work: W) -> Result<T>
-    where
-        T: Send + 'static,
-        W: FnOnce(&Connection) -> Result<T> + Send + 'static,
-    {
-        let permit = self.0.permits.clone().acquire_owned().await.map_err(|_| SqliteError::Closed)?;
-        let shared = self.0.clone();
-        let done = tokio::task::spawn_blocking(move || {
-            let reader = Borrowed::take(&shared)?;
-            let result = reader.0.as_ref().map_or(Err(SqliteError::Closed), work);
-            drop(reader);
-            // Only now: whoever gets the permit finds a connection.
-            drop(permit);
-            result
-        });
-        done.await.unwrap_or(Err(SqliteError::Gone))
     }
 
     /// Does something to the writing connection, outside of any transaction.
@@ -253,24 +234,6 @@ impl Drop for Drain {
                 queue.waiting.drain(..take).collect()
             };
             self.0.commit(group);
-        }
-    }
-}
-
-/// A reader that goes back to the others, come what may.
-struct Borrowed<'a>(Option<Connection>, &'a Shared);
-
-impl<'a> Borrowed<'a> {
-    fn take(shared: &'a Shared) -> Result<Self> {
-        let reader = lock(&shared.readers).pop().ok_or(SqliteError::Closed)?;
-        Ok(Self(Some(reader), shared))
-    }
-}
-
-impl Drop for Borrowed<'_> {
-    fn drop(&mut self) {
-        if let Some(reader) = self.0.take() {
-            lock(&self.1.readers).push(reader);
         }
     }
 }

@@ -21,9 +21,7 @@ pub(super) fn commit(writer: &Connection, change: &FleetChange) -> Result<EventS
             Write::UpdateOperation(row) => update_operation(writer, row)?,
         }
     }
-    for guard in &change.guards {
-        after(writer, guard)?;
-    }
+    after(writer, &change.guards)?;
     for event in &change.events {
         insert_event(writer, event)?;
     }
@@ -57,30 +55,78 @@ fn before(writer: &Connection, guard: &Guard) -> Result<()> {
     Ok(())
 }
 
-/// Guards about what there is now.
-fn after(writer: &Connection, guard: &Guard) -> Result<()> {
-    let (owner, limit, sum, what) = match guard {
-        Guard::VmsAtMost { owner, limit } => (owner, *limit, "count(*)", "vms"),
-        Guard::DiskAtMost { owner, limit } => (owner, limit.get(), "coalesce(sum(disk), 0)", "disk"),
-        Guard::MemoryAtMost { owner, limit } => (owner, limit.get(), "coalesce(sum(memory), 0)", "memory"),
-        Guard::Unchanged { .. } | Guard::NameRested { .. } => return Ok(()),
-    };
-    let used = used(writer, owner, sum)?;
-    if used.is_some_and(|used| used <= limit) {
-        return Ok(());
+/// Guards about what there is now. The rows of an owner are added up once for all of them.
+fn after(writer: &Connection, guards: &[Guard]) -> Result<()> {
+    let mut known: Option<(&Owner, Usage)> = None;
+    for guard in guards {
+        let (owner, limit, what) = match guard {
+            Guard::VmsAtMost { owner, limit } => (owner, *limit, "vms"),
+            Guard::DiskAtMost { owner, limit } => (owner, limit.get(), "disk"),
+            Guard::MemoryAtMost { owner, limit } => (owner, limit.get(), "memory"),
+            Guard::Unchanged { .. } | Guard::NameRested { .. } => continue,
+        };
+        let usage = match known {
+            Some((whose, usage)) if whose == owner => usage,
+            _ => usage(writer, owner)?,
+        };
+        known = Some((owner, usage));
+        let used = match guard {
+            Guard::VmsAtMost { .. } => usage.vms,
+            Guard::DiskAtMost { .. } => usage.disk,
+            _ => usage.memory,
+        };
+        if used.is_none_or(|used| used > limit) {
+            let message = format!("the quota of {what} is used up; destroy something, or ask for more");
+            return Err(SqliteError::rule(ErrorKind::Exhausted, "quota", message));
+        }
     }
-    let message = format!("the quota of {what} is used up; destroy something, or ask for more");
-    Err(SqliteError::rule(ErrorKind::Exhausted, "quota", message))
+    Ok(())
 }
 
-/// `None` where it is more than can be counted.
-fn used(writer: &Connection, owner: &Owner, sum: &str) -> Result<Option<u64>> {
-    let sql = format!("SELECT {sum} AS used FROM vm WHERE owner = ?1 AND deleted IS NULL");
-    let mut statement = writer.prepare_cached(&sql)?;
-    match column::first(&mut statement, [&owner.0], |row| column::unsigned(row, "used")) {
-        Err(SqliteError::Sql(error)) if error.to_string().contains("integer overflow") => Ok(None),
-        other => other,
-    }
+/// What an owner has; `None` where it is more than can be counted.
+#[derive(Clone, Copy)]
+struct Usage {
+    vms: Option<u64>,
+    disk: Option<u64>,
+    memory: Option<u64>,
+}
+
+fn usage(writer: &Connection, owner: &Owner) -> Result<Usage> {
+    let sum = |what: &str| {
+        let mut statement = writer.prepare_cached(&format!(
+            "SELECT count(*) AS vms, {what} FROM vm INDEXED BY vm_quota WHERE owner = ?1 AND deleted IS NULL"
+        ))?;
+        let read = |row: &rusqlite::Row<'_>| {
+            Ok(Usage {
+                vms: Some(column::unsigned(row, "vms")?),
+                disk: column::optional_unsigned(row, "disk")?,
+                memory: column::optional_unsigned(row, "memory")?,
+            })
+        };
+        column::first(&mut statement, [&owner.0], read)
+    };
+    const DISK: &str = "coalesce(sum(disk), 0) AS disk";
+    const MEMORY: &str = "coalesce(sum(memory), 0) AS memory";
+    let all = match sum(&format!("{DISK}, {MEMORY}")) {
+        Err(error) if overflows(&error) => {
+            // One of them at least; the other may still count.
+            let alone = |what: &str| match sum(what) {
+                Err(error) if overflows(&error) => Ok(None),
+                other => other,
+            };
+            let (disk, memory) =
+                (alone(&format!("{DISK}, NULL AS memory"))?, alone(&format!("{MEMORY}, NULL AS disk"))?);
+            let vms = sum("NULL AS disk, NULL AS memory")?.and_then(|usage| usage.vms);
+            let (disk, memory) = (disk.and_then(|usage| usage.disk), memory.and_then(|usage| usage.memory));
+            Some(Usage { vms, disk, memory })
+        }
+        other => other?,
+    };
+    Ok(all.unwrap_or(Usage { vms: None, disk: None, memory: None }))
+}
+
+fn overflows(error: &SqliteError) -> bool {
+    matches!(error, SqliteError::Sql(error) if error.to_string().contains("integer overflow"))
 }
 
 fn insert_vm(writer: &Connection, row: &VmRow) -> Result<()> {

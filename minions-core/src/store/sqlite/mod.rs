@@ -17,6 +17,7 @@ mod fleet_write;
 mod journal;
 mod lease;
 mod open;
+mod read;
 mod schema;
 #[cfg(test)]
 mod tests;
