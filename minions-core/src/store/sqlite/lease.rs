@@ -111,14 +111,27 @@ fn take(writer: &Connection, kind: Kind, pool: &LeasePool) -> Result<u32> {
     Ok(value)
 }
 
+/// The highest that is lent and the highest that was given back: each the last of an index, however many there are.
+fn highest_of(kind: Kind) -> [String; 2] {
+    let column = kind.column();
+    [
+        format!("SELECT {column} AS value FROM lease WHERE {column} BETWEEN ?1 AND ?2 ORDER BY {column} DESC LIMIT 1"),
+        format!(
+            "SELECT value FROM freed WHERE kind = '{column}' AND value BETWEEN ?1 AND ?2 ORDER BY value DESC LIMIT 1"
+        ),
+    ]
+}
+
 /// Values are given out upwards, so that the next one stands behind the highest that ever was; only where the pool was
 /// changed are there gaps to look for.
 fn never_used(writer: &Connection, kind: Kind, (first, last): (u32, u32)) -> Result<Option<u32>> {
+    let mut highest: Option<u32> = None;
+    for sql in highest_of(kind) {
+        let mut statement = writer.prepare_cached(&sql)?;
+        highest = highest.max(column::first(&mut statement, [first, last], |row| Ok(row.get("value")?))?);
+    }
     let column = kind.column();
     let used = format!("SELECT {column} AS value FROM lease UNION ALL SELECT value FROM freed WHERE kind = '{column}'");
-    let sql = format!("SELECT max(value) AS highest FROM (SELECT value FROM ({used}) WHERE value BETWEEN ?1 AND ?2)");
-    let mut statement = writer.prepare_cached(&sql)?;
-    let highest: Option<u32> = column::first(&mut statement, [first, last], |row| Ok(row.get("highest")?))?.flatten();
     match highest {
         None => return Ok(Some(first)),
         Some(highest) if highest < last => return Ok(Some(highest + 1)),
@@ -136,4 +149,23 @@ fn never_used(writer: &Connection, kind: Kind, (first, last): (u32, u32)) -> Res
         next = next.saturating_add(1);
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite::journal::SCHEMA;
+
+    #[test]
+    fn what_the_next_vm_is_lent_is_found_without_looking_at_all_the_others() {
+        let writer = Connection::open_in_memory().unwrap();
+        SCHEMA.migrations.iter().for_each(|migration| writer.execute_batch(migration).unwrap());
+        for sql in Kind::ALL.into_iter().flat_map(highest_of) {
+            let mut plan = writer.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let steps = plan.query_map([1, 2], |row| row.get::<_, String>("detail")).unwrap();
+            for step in steps.map(Result::unwrap) {
+                assert!(step.starts_with("SEARCH") && step.contains("INDEX"), "{sql}: {step}");
+            }
+        }
+    }
 }
