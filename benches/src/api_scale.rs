@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::Result;
 use crate::create_rate::new_vm;
-use crate::host::{Kind, Service, anyone, client, parts};
+use crate::host::{Kind, Service, anyone, client, parts, quiet};
 use crate::measure::{median, micros, percentile, slope};
 use crate::report::{Figure, Goal, short};
 use crate::seed;
@@ -41,6 +41,7 @@ impl World {
         let service = Service::start(Kind::Memory, folder.path(), parts, &env).await?;
         service.node.engine().idle().await;
         let plane = client(folder.path());
+        quiet(&plane).await?;
         // Cursors from all over the list.
         let mut cursors = Vec::new();
         let mut query = v1::ListVms { limit: Some(200), ..v1::ListVms::default() };

@@ -14,7 +14,7 @@ use minions_core::hypervisor::qemu::{Accel, QemuConfig, QemuHypervisor};
 use minions_core::memory::{InMemoryHost, Limits, Settings as MemorySettings};
 use minions_core::network::user::{UserNetwork, UserNetworkConfig};
 use minions_core::node::LocalNode;
-use minions_core::service::{Caller, LocalControlPlane, Quota, ServiceConfig};
+use minions_core::service::{Caller, ControlPlane, LocalControlPlane, Quota, ServiceConfig};
 use minions_core::storage::DynStorage;
 use minions_core::storage::file::FileStorage;
 use minions_core::store::LeasePool;
@@ -206,6 +206,18 @@ impl Drop for Service {
 /// A client of the service in a folder.
 pub fn client(dir: &Path) -> HttpControlPlane {
     HttpControlPlane::new(Endpoint::Unix(dir.join("api.sock")), None)
+}
+
+/// Waits until a service has written down all that its host had to say after the start.
+pub async fn quiet(plane: &HttpControlPlane) -> Result<()> {
+    let mut place = plane.last_event(&anyone()).await?;
+    loop {
+        let page = plane.events(&anyone(), place, 200, Duration::from_secs(1)).await?;
+        if page.events.is_empty() {
+            return Ok(());
+        }
+        place = page.next;
+    }
 }
 
 /// Over HTTP, the server decides who calls.

@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::child::{Child, text};
 use crate::daemon;
-use crate::host::Kind;
+use crate::host::{Kind, client, quiet};
 use crate::measure::Process;
 use crate::report::{Figure, Goal};
 use crate::suite::{Run, folder};
@@ -33,6 +33,7 @@ pub async fn run(run: &Run) -> Result<Vec<Figure>> {
 async fn daemon(dir: &std::path::Path) -> Result<f64> {
     let mut daemon = daemon::start(Kind::Memory, dir)?;
     daemon.says("idle").await?;
+    quiet(&client(dir)).await?;
     let resident = Process::of(daemon.pid()?).resident()?;
     daemon.kill().await?;
     Ok(resident)
