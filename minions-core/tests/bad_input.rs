@@ -134,6 +134,7 @@ async fn bad_3_amounts_that_cannot_be_are_refused_with_their_field() {
         ("memory", json!("1GiB"), 400, None),
         ("memory", json!(1 << 20), 400, None),
         ("memory", json!((1u64 << 30) + 1), 400, None),
+        ("memory", json!((1u64 << 30) + 512), 400, None),
         ("memory", json!(MAX), 409, Some("no_capacity")),
         ("memory", json!(i64::MAX), 409, Some("no_capacity")),
         ("disk", json!(0), 400, None),

@@ -84,7 +84,12 @@ pub(super) fn size(vcpus: Vcpus, memory: ByteSize, host: &NodeInfo) -> Result<()
     if vcpus.0 > most {
         return Err(no_capacity("cpus", format!("this host gives a VM at most {most} processors")));
     }
-    between("memory", memory, host.hypervisor.min_memory, host.hypervisor.max_memory)
+    between("memory", memory, host.hypervisor.min_memory, host.hypervisor.max_memory)?;
+    // What monitors count in: nobody gets less than the quota was charged for.
+    if !memory.get().is_multiple_of(1 << 20) {
+        return Err(Error::invalid("memory", "memory is a multiple of 1MiB"));
+    }
+    Ok(())
 }
 
 /// The longest that a guest may be given to end by itself, in milliseconds: nothing that was asked for waits for ever.
