@@ -14,7 +14,8 @@ pub async fn run(run: &Run) -> Result<Vec<Figure>> {
     let model_empty = model(nothing.path()).await?;
     let idle = Figure::new("24", "idle daemon that knows no VM", empty / 1e6, "MB", Goal::AtMost(25.0)).note("RSS");
     let mut figures = vec![idle];
-    for known in [10_000, 100_000] {
+    let sizes: &[usize] = run.pick(&[10_000], &[10_000, 100_000]);
+    for &known in sizes {
         let seeded = run.seeded(known).await?;
         let (full, model_full) = (daemon(seeded.path()).await?, model(seeded.path()).await?);
         let model_each = (model_full - model_empty) / known as f64;
