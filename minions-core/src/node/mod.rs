@@ -61,6 +61,7 @@ pub trait Node: Debug + Send + Sync + 'static {
     async fn observe(&self, cx: &CallCx, vm: VmId) -> Result<Option<NodeVm>>;
 
     /// What changed after a place; waits until something does, or until the deadline, and then returns an empty page.
+    /// Every VM that was applied shows up here, each at most once a page.
     async fn changes(&self, cx: &CallCx, after: u64) -> Result<NodeChanges>;
 
     /// A call into the VM's guest: the connection is proven, the call sent. What follows on it are the raw frames of

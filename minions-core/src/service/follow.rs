@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
+
 use super::convert;
 use super::inner::Inner;
 use super::intent::{ended_event, event};
@@ -28,16 +30,48 @@ pub(super) async fn follow(inner: Arc<Inner>) {
                 continue;
             }
         };
-        for report in &page.vms {
-            while let Err(error) = absorb(&inner, report).await {
-                if planted(Mutant::SkipReport) {
-                    break;
-                }
-                tracing::warn!(vm = %report.vm, error = %error.chain(), "cannot write down what the host says; will try again");
-                tokio::time::sleep(inner.config.retry).await;
-            }
+        if absorb_all(&inner, page.vms).await {
+            after = page.next;
+        } else {
+            tokio::time::sleep(inner.config.retry).await;
         }
-        after = page.next;
+    }
+}
+
+/// Reports that are written down at a time.
+const ABREAST: usize = 64;
+
+/// Writes a page down. Its reports are of different VMs, so that they need not wait for one another, and share commits;
+/// the next page waits for all of them, so that two reports of one VM are written in their order. `false` where one
+/// broke off half-way: then the page is asked for again, for a report that is written down already changes nothing.
+async fn absorb_all(inner: &Arc<Inner>, page: Vec<NodeVm>) -> bool {
+    if let [report] = page.as_slice() {
+        insist(inner, report).await;
+        return true;
+    }
+    let mut whole = true;
+    let mut jobs = JoinSet::new();
+    for report in page {
+        if jobs.len() == ABREAST {
+            whole &= matches!(jobs.join_next().await, Some(Ok(())));
+        }
+        let inner = inner.clone();
+        jobs.spawn(async move { insist(&inner, &report).await });
+    }
+    while let Some(job) = jobs.join_next().await {
+        whole &= job.is_ok();
+    }
+    whole
+}
+
+/// Writes one report down, however often it takes.
+async fn insist(inner: &Inner, report: &NodeVm) {
+    while let Err(error) = absorb(inner, report).await {
+        if planted(Mutant::SkipReport) {
+            return;
+        }
+        tracing::warn!(vm = %report.vm, error = %error.chain(), "cannot write down what the host says; will try again");
+        tokio::time::sleep(inner.config.retry).await;
     }
 }
 
@@ -59,6 +93,7 @@ pub(super) async fn absorb(inner: &Inner, report: &NodeVm) -> Result<()> {
             inner.keep(report);
             return Ok(());
         }
+        let settles = change.writes.iter().any(|write| matches!(write, Write::UpdateVm(new) if new.settled > row.settled));
         // Known before it is told: whoever acts on the event finds at least this.
         inner.keep(report);
         let committed = inner.store.commit(&cx, &change).await;
@@ -74,7 +109,10 @@ pub(super) async fn absorb(inner: &Inner, report: &NodeVm) -> Result<()> {
         match committed {
             Ok(seq) => {
                 inner.tell(report.vm, row.deleted.is_none().then_some(report.state), seq);
-                return Ok(());
+                // Whoever joined between the look and the commit saw that it had not settled, and waits for this report.
+                if !settles || inner.store.pending_operations(&cx, report.vm).await?.is_empty() {
+                    return Ok(());
+                }
             }
             Err(error) if error.kind() == ErrorKind::Conflict => {}
             Err(error) => {

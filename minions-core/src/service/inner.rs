@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, OnceCell, watch};
 
 use super::local::ServiceConfig;
 use super::waiters::Waiters;
-use crate::env::Env;
-use crate::node::{DynNode, NodeVm, Settled};
+use crate::env::{CallCx, Env};
+use crate::error::Result;
+use crate::node::{DynNode, NodeInfo, NodeVm, Settled};
 use crate::store::VmRow;
 use crate::store::fleet::DynFleetStore;
 use crate::types::{EventSeq, Goal, VmId, VmState};
@@ -22,6 +23,7 @@ pub(super) struct Inner {
     pub(super) push: Notify,
     pub(super) waiters: Waiters,
     pub(super) latest: watch::Sender<EventSeq>,
+    able: OnceCell<NodeInfo>,
     reports: Mutex<HashMap<VmId, Known>>,
 }
 
@@ -41,8 +43,15 @@ impl Inner {
             push: Notify::new(),
             waiters: Waiters::default(),
             latest: watch::Sender::new(EventSeq(0)),
+            able: OnceCell::new(),
             reports: Mutex::default(),
         }
+    }
+
+    /// What the host can do, which does not change while it lives: asked once, not for each request. How full it was
+    /// at that time is worth nothing.
+    pub(super) async fn able(&self, cx: &CallCx) -> Result<&NodeInfo> {
+        self.able.get_or_try_init(|| self.node.info(cx)).await
     }
 
     fn reports(&self) -> MutexGuard<'_, HashMap<VmId, Known>> {

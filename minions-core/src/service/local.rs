@@ -190,8 +190,8 @@ impl ControlPlane for LocalControlPlane {
         let node_cx = CallCx::new("create", self.inner.config.node_limit);
         let images = self.inner.node.images(&node_cx).await?;
         let image = limits::image(request.image.as_deref(), &self.inner.config.defaults, &images)?;
-        let host = self.inner.node.info(&node_cx).await?;
-        let spec = limits::spec(request, image, &self.inner.config.defaults, &host)?;
+        let host = self.inner.able(&node_cx).await?;
+        let spec = limits::spec(request, image, &self.inner.config.defaults, host)?;
         let context = self.request(caller, key, hash);
         let (change, operation) =
             intent::create(&context, self.inner.env.vm_id(), request.name.name(), spec, &self.inner.config.quota);
@@ -222,9 +222,9 @@ impl ControlPlane for LocalControlPlane {
             }
             let owned = owned?;
             if let VmAction::Resize(resize) = action {
-                let host = self.inner.node.info(&CallCx::new("resize", self.inner.config.node_limit)).await?;
+                let host = self.inner.able(&CallCx::new("resize", self.inner.config.node_limit)).await?;
                 let spec = &owned.row().spec;
-                limits::size(resize.cpus.unwrap_or(spec.vcpus), resize.memory.unwrap_or(spec.memory), &host)?;
+                limits::size(resize.cpus.unwrap_or(spec.vcpus), resize.memory.unwrap_or(spec.memory), host)?;
             }
             if let VmAction::Stop(stop) = action {
                 limits::grace(stop)?;

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tokio::task::JoinSet;
+
 use super::follow::absorb;
 use super::inner::Inner;
 use crate::env::CallCx;
@@ -37,7 +39,7 @@ pub(super) async fn push(inner: Arc<Inner>) {
 }
 
 /// One look at every row that its host has not settled: whether all were taken.
-async fn round(inner: &Inner, taken: &mut HashMap<VmId, Generation>) -> Result<bool> {
+async fn round(inner: &Arc<Inner>, taken: &mut HashMap<VmId, Generation>) -> Result<bool> {
     let mut all = true;
     let mut after = None;
     let mut open = HashMap::new();
@@ -45,21 +47,48 @@ async fn round(inner: &Inner, taken: &mut HashMap<VmId, Generation>) -> Result<b
         let cx = CallCx::new("push", inner.config.store_limit);
         let query = VmQuery { unsettled: true, after, limit: PAGE, ..VmQuery::default() };
         let rows = inner.store.vms(&cx, &query).await?;
-        for row in &rows {
-            if taken.get(&row.id) == Some(&row.generation) || apply(inner, row).await {
-                open.insert(row.id, row.generation);
+        after = rows.last().map(|last| last.id);
+        let full = rows.len() == PAGE;
+        let (known, news): (Vec<_>, Vec<_>) =
+            rows.into_iter().partition(|row| taken.get(&row.id) == Some(&row.generation));
+        open.extend(known.iter().map(|row| (row.id, row.generation)));
+        for (id, generation, took) in apply_all(inner, news).await {
+            if took {
+                open.insert(id, generation);
             } else {
                 all = false;
             }
         }
-        match rows.last() {
-            Some(last) if rows.len() == PAGE => after = Some(last.id),
-            _ => break,
+        if !full {
+            break;
         }
     }
     // Rows that have settled need not be remembered.
     *taken = open;
     Ok(all)
+}
+
+/// Whether the host took each. Rows of one page are of different VMs, so that they need not wait for one another, and
+/// share the commits of the host's journal.
+async fn apply_all(inner: &Arc<Inner>, rows: Vec<VmRow>) -> Vec<(VmId, Generation, bool)> {
+    let mut done = Vec::with_capacity(rows.len());
+    if let [row] = rows.as_slice() {
+        done.push((row.id, row.generation, apply(inner, row).await));
+        return done;
+    }
+    let mut jobs = JoinSet::new();
+    for row in rows {
+        let inner = inner.clone();
+        jobs.spawn(async move { (row.id, row.generation, apply(&inner, &row).await) });
+    }
+    while let Some(job) = jobs.join_next().await {
+        match job {
+            Ok(job) => done.push(job),
+            // A row that is missing here is pushed again by the next round.
+            Err(error) => tracing::error!(%error, "a push ended early"),
+        }
+    }
+    done
 }
 
 /// Whether the host took it, or refused it for good.
@@ -73,7 +102,10 @@ async fn apply(inner: &Inner, row: &VmRow) -> bool {
         spec: row.spec.clone(),
     };
     let report = match inner.node.apply(&cx, &entry).await {
-        Ok(report) => report,
+        // What a host says of a VM that it has comes with its changes, in their order. Here it would be a second road,
+        // on which an older word may overtake a newer one. Only the last word of all has nothing behind it.
+        Ok(report) if report.settled != Some(Settled::Gone) => return true,
+        Ok(gone) => gone,
         Err(error) if error.kind().is_transient() || row.goal == Goal::Absent => {
             tracing::warn!(vm = %row.id, error = %error.chain(), "the host has not taken it; will try again");
             return planted(Mutant::PushOnce);
