@@ -13,14 +13,14 @@ use crate::error::{Effect, ErrorKind, Result};
 use crate::mutant::{Mutant, planted};
 use crate::node::{NodeVm, Settled};
 use crate::store::{EventKind, FleetChange, Guard, OperationRow, OperationState, VmRow, Write};
-use crate::types::{Goal, OperationVerb, UnixMillis, VmState};
+use crate::types::{EventSeq, Goal, OperationVerb, UnixMillis, VmState};
 
 /// How long one page may take to come; then it is asked for again.
 const PAGE_WAIT: Duration = Duration::from_secs(300);
 
 /// Follows the host for ever. A page that cannot be written down is written down later, never skipped.
 pub(super) async fn follow(inner: Arc<Inner>) {
-    let mut after = 0;
+    let (mut after, mut recalled) = (0, false);
     loop {
         let page = match inner.node.changes(&CallCx::new("follow", PAGE_WAIT), after).await {
             Ok(page) => page,
@@ -30,10 +30,38 @@ pub(super) async fn follow(inner: Arc<Inner>) {
                 continue;
             }
         };
+        // Served before it is durable, like everything that is measured.
+        page.vms.iter().for_each(|report| inner.keep(report));
+        while !recalled {
+            match recall(&inner).await {
+                Ok(()) => recalled = true,
+                Err(error) => {
+                    tracing::warn!(error = %error.chain(), "cannot read what was told; will try again");
+                    tokio::time::sleep(inner.config.retry).await;
+                }
+            }
+        }
         if absorb_all(&inner, page.vms).await {
             after = page.next;
         } else {
             tokio::time::sleep(inner.config.retry).await;
+        }
+    }
+}
+
+/// What the events said last of each VM, so that a new service repeats nothing that was told.
+async fn recall(inner: &Inner) -> Result<()> {
+    let mut place = EventSeq(0);
+    loop {
+        let page = inner.store.events(&CallCx::new("recall", inner.config.store_limit), place, 1_000).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        place = last.seq;
+        for event in page.iter().map(|event| &event.event) {
+            match event.kind {
+                EventKind::State { state, .. } => inner.tell(event.vm, Some(state)),
+                EventKind::Deleted => inner.tell(event.vm, None),
+                EventKind::Accepted { .. } | EventKind::Ended { .. } => {}
+            }
         }
     }
 }
@@ -108,7 +136,9 @@ pub(super) async fn absorb(inner: &Inner, report: &NodeVm) -> Result<()> {
         }
         match committed {
             Ok(seq) => {
-                inner.tell(report.vm, row.deleted.is_none().then_some(report.state), seq);
+                let gone = row.deleted.is_some() || report.settled == Some(Settled::Gone);
+                inner.tell(report.vm, (!gone).then_some(report.state));
+                inner.committed(seq);
                 // Whoever joined between the look and the commit saw that it had not settled, and waits for this report.
                 if !settles || inner.store.pending_operations(&cx, report.vm).await?.is_empty() {
                     return Ok(());

@@ -24,13 +24,16 @@ pub(super) struct Inner {
     pub(super) waiters: Waiters,
     pub(super) latest: watch::Sender<EventSeq>,
     able: OnceCell<NodeInfo>,
-    reports: Mutex<HashMap<VmId, Known>>,
+    reports: Mutex<Reports>,
 }
 
-#[derive(Debug)]
-struct Known {
-    report: NodeVm,
-    told: Option<VmState>,
+/// By VM.
+#[derive(Debug, Default)]
+struct Reports {
+    /// What the host said last.
+    latest: HashMap<VmId, NodeVm>,
+    /// The state that readers of the events were told last.
+    told: HashMap<VmId, VmState>,
 }
 
 impl Inner {
@@ -54,13 +57,13 @@ impl Inner {
         self.able.get_or_try_init(|| self.node.info(cx)).await
     }
 
-    fn reports(&self) -> MutexGuard<'_, HashMap<VmId, Known>> {
+    fn reports(&self) -> MutexGuard<'_, Reports> {
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the host said last.
     pub(super) fn report(&self, vm: VmId) -> Option<NodeVm> {
-        self.reports().get(&vm).map(|known| known.report.clone())
+        self.reports().latest.get(&vm).cloned()
     }
 
     /// Whether the host's last word is that the goal is met.
@@ -79,29 +82,24 @@ impl Inner {
     pub(super) fn keep(&self, report: &NodeVm) {
         let mut reports = self.reports();
         if report.settled == Some(Settled::Gone) {
-            reports.remove(&report.vm);
-            return;
-        }
-        match reports.get_mut(&report.vm) {
-            Some(known) if known.report.generation > report.generation => {}
-            Some(known) => known.report = report.clone(),
-            None => {
-                reports.insert(report.vm, Known { report: report.clone(), told: None });
-            }
+            reports.latest.remove(&report.vm);
+        } else if reports.latest.get(&report.vm).is_none_or(|known| known.generation <= report.generation) {
+            reports.latest.insert(report.vm, report.clone());
         }
     }
 
     /// The state that readers of the events were told last.
     pub(super) fn told(&self, vm: VmId) -> Option<VmState> {
-        self.reports().get(&vm).and_then(|known| known.told)
+        self.reports().told.get(&vm).copied()
     }
 
-    /// A change is durable: readers of the events may look.
-    pub(super) fn tell(&self, vm: VmId, state: Option<VmState>, seq: EventSeq) {
-        if let Some(known) = self.reports().get_mut(&vm) {
-            known.told = state.or(known.told);
+    /// What the events say of a VM is durable: its state, or `None` where it is gone.
+    pub(super) fn tell(&self, vm: VmId, state: Option<VmState>) {
+        let mut reports = self.reports();
+        match state {
+            Some(state) => drop(reports.told.insert(vm, state)),
+            None => drop(reports.told.remove(&vm)),
         }
-        self.committed(seq);
     }
 
     /// The stream of events has grown.
