@@ -68,6 +68,24 @@ fn create_tells_its_timings_and_what_to_type_next() {
 }
 
 #[test]
+fn an_image_is_named_as_it_is_listed() {
+    let service = Service::start();
+    service.ok(&["create", "web"]);
+    let vm = service.json(&["inspect", "web", "--json"]);
+    let image = vm["image"].as_str().unwrap();
+    let listed = service.ok(&["image", "list"]);
+    let short = &image["img_".len()..][..12];
+    assert!(listed.contains(short), "{listed}");
+    for (name, typed) in [("by-short", short), ("by-eight", &short[..8]), ("by-id", image)] {
+        service.ok(&["create", name, "--image", typed]);
+        assert_eq!(service.json(&["inspect", name, "--json"])["image"], image, "{typed}");
+    }
+    assert_eq!(service.code(&["create", "too-short", "--image", &short[..7]]), 2);
+    // It is found by that, and kept because it is needed.
+    assert_eq!(service.code(&["image", "delete", &short[..8]]), 5);
+}
+
+#[test]
 fn exec_passes_stdin_output_and_exit_codes_through() {
     let service = Service::start();
     service.ok(&["create", "web"]);

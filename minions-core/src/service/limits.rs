@@ -121,14 +121,17 @@ fn no_capacity(field: &'static str, message: String) -> Error {
     Error::new(ErrorKind::Exhausted, message).with_reason("no_capacity").with_field(field)
 }
 
-/// The image of a tag or id; the newest of a tag.
+/// The image of a tag, an id, or the beginning of an id, in this order; the newest of a tag.
 pub(super) fn image<'a>(asked: Option<&str>, defaults: &Defaults, images: &'a [ImageInfo]) -> Result<&'a ImageInfo> {
     let asked = asked.or(defaults.image.as_deref());
     let found = match asked {
-        Some(asked) => images
-            .iter()
-            .filter(|image| image.name == asked || image.id.to_string() == asked)
-            .max_by_key(|image| (image.created, image.id)),
+        Some(asked) => {
+            let tagged = images.iter().filter(|image| image.name == asked);
+            match tagged.max_by_key(|image| (image.created, image.id)) {
+                Some(newest) => Some(newest),
+                None => by_id(asked, images)?,
+            }
+        }
         None if images.iter().all(|image| Some(&image.name) == images.first().map(|first| &first.name)) => {
             images.iter().max_by_key(|image| (image.created, image.id))
         }
@@ -140,4 +143,52 @@ pub(super) fn image<'a>(asked: Option<&str>, defaults: &Defaults, images: &'a [I
         Some(_) => Error::invalid("image", "there is no such image; see `minions image list`"),
         None => Error::invalid("image", "there is no image yet; make one with `minions image build busybox`"),
     })
+}
+
+fn by_id<'a>(asked: &str, images: &'a [ImageInfo]) -> Result<Option<&'a ImageInfo>> {
+    let mut alike = images.iter().filter(|image| image.id.begins_with(asked));
+    match (alike.next(), alike.next()) {
+        (Some(_), Some(_)) => {
+            let message = "the ids of several images begin so; write more of it, see `minions image list --json`";
+            Err(Error::invalid("image", message))
+        }
+        (found, _) => Ok(found),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{BootFiles, ImageDefaults, ImageId, UnixMillis};
+
+    fn info(name: &str, digest: [u8; 32], created: u64) -> ImageInfo {
+        ImageInfo {
+            id: ImageId::from_digest(digest),
+            name: name.to_owned(),
+            root_size: ByteSize::mib(1),
+            boot: BootFiles { kernel: "/k".into(), initrd: "/i".into() },
+            defaults: ImageDefaults::default(),
+            created: UnixMillis(created),
+        }
+    }
+
+    #[test]
+    fn an_image_is_named_by_its_tag_its_id_or_the_beginning_of_its_id() {
+        let mut alike = [0xaa; 32];
+        alike[31] = 0;
+        let images = [info("old", [0xaa; 32], 1), info("new", alike, 2), info("new", [0xcc; 32], 3)];
+        let images = [images.as_slice(), &[info("cccccccc", [0xdd; 32], 4)]].concat();
+        let find = |asked: &str| image(Some(asked), &Defaults::default(), &images).map(|found| found.id.digest()[30]);
+        assert_eq!(find("new").unwrap(), 0xcc, "the newest of a tag");
+        assert_eq!(find(&images[0].id.to_string()).unwrap(), 0xaa);
+        assert_eq!(find(&images[2].id.short()).unwrap(), 0xcc);
+        assert_eq!(find("img_dddddddd").unwrap(), 0xdd);
+        assert_eq!(find("cccccccc").unwrap(), 0xdd, "a tag comes before an id");
+        let error = find("aaaaaaaaaaaa").expect_err("two begin so");
+        assert!(error.to_string().contains("several images"), "{error}");
+        for nobody in ["", "ccccccc", "ddddddddc", "img_"] {
+            let error = find(nobody).expect_err(nobody);
+            assert!(error.to_string().contains("no such image"), "{nobody}: {error}");
+        }
+    }
 }

@@ -137,6 +137,14 @@ impl ImageId {
     pub fn short(&self) -> String {
         self.to_string()[4..16].to_owned()
     }
+
+    /// Whether someone may mean it by this text: the beginning of its digits, at least eight of them, with or without
+    /// `img_`. Others may begin alike.
+    #[must_use]
+    pub fn begins_with(&self, typed: &str) -> bool {
+        let digits = typed.strip_prefix("img_").unwrap_or(typed);
+        digits.len() >= 8 && self.to_string()[4..].starts_with(digits)
+    }
 }
 
 impl fmt::Display for ImageId {
@@ -217,5 +225,19 @@ mod tests {
         let id = VmId::from_bits(0x0192_8374_6519_2837_4651_9283_7465_1928);
         assert!(id.to_string().ends_with(&id.short()));
         assert_eq!(id.short().len(), 12);
+    }
+
+    #[test]
+    fn an_image_is_meant_by_the_beginning_of_its_digits_and_by_nothing_else() {
+        let mut digest = [0xab; 32];
+        digest[31] = 1;
+        let id = ImageId::from_digest(digest);
+        for typed in [id.short(), id.to_string(), "abababab".to_owned(), "img_abababab".to_owned()] {
+            assert!(id.begins_with(&typed), "{typed}");
+        }
+        for typed in ["", "img_", "abababa", "img_abababa", "ABABABAB", "babababa", "img_img_abababab"] {
+            assert!(!id.begins_with(typed), "{typed}");
+        }
+        assert!(!id.begins_with(&format!("{id}0")) && !id.begins_with(&id.to_string().replace("01", "ab")));
     }
 }

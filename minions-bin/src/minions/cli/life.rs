@@ -30,7 +30,7 @@ pub struct Create {
     /// Its name: 1 to 40 lower-case letters, digits and hyphens
     #[arg(value_parser = vm_name)]
     pub name: NewVmName,
-    /// The image's tag or id; see `minions image list`
+    /// The image's tag, its id or the beginning of it; see `minions image list`
     #[arg(long)]
     pub image: Option<String>,
     /// Processors; else as many as the image or the service says (2)

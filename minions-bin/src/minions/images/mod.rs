@@ -44,15 +44,13 @@ async fn list(client: &Client, output: &Output) -> Outcome {
 
 async fn delete(client: &Client, output: &Output, typed: &str) -> Outcome {
     let list = client.plane.images(&client.caller).await?;
-    let fits = |image: &&minions_core::api::v1::Image| {
-        image.name == typed || image.id.to_string() == typed || image.id.short() == typed
-    };
+    let fits = |image: &&minions_core::api::v1::Image| image.name == typed || image.id.begins_with(typed);
     let found: Vec<_> = list.images.iter().filter(fits).collect();
     let image = match found.as_slice() {
         [image] => image,
         [] => return Err(Error::not_found(format!("there is no image {typed}; see minions image list")).into()),
         _ => {
-            let message = format!("{} images are called {typed}; name one by its id", found.len());
+            let message = format!("{typed} may be any of {} images; name one by its id", found.len());
             return Err(Error::invalid("image", message).into());
         }
     };

@@ -16,7 +16,7 @@ pub struct CreateVm {
     /// Its name: 1 to 40 lower-case letters, digits and hyphens, beginning with a letter.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub name: NewVmName,
-    /// An image's tag or id; the service's default where absent.
+    /// An image's tag, its id or the first eight or more digits of it; the service's default where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
     /// Processors.
