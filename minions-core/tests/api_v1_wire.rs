@@ -126,6 +126,7 @@ fn every_state_has_its_word() {
         (VmState::Stopping, "stopping"),
         (VmState::Stopped, "stopped"),
         (VmState::Deleting, "deleting"),
+        (VmState::Destroyed, "destroyed"),
         (VmState::Failed, "failed"),
     ] {
         golden(&state, json!(word));

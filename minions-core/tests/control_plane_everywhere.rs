@@ -95,7 +95,10 @@ async fn a_vm_lives_and_dies(_: &Edge, plane: Plane, me: Caller) {
     assert_eq!((again.name.as_str(), again.cpus.0, again.state), ("shop", 3, VmState::Running));
     act(&plane, &me, "shop", VmAction::Destroy(v1::DestroyVm {})).await;
     assert_eq!(plane.vm(&me, &named("shop")).await.unwrap_err().kind(), ErrorKind::NotFound);
-    assert!(plane.vm(&me, &VmRef::Id(vm.id)).await.unwrap().deleted.is_some());
+    let gone = plane.vm(&me, &VmRef::Id(vm.id)).await.unwrap();
+    assert_eq!((gone.state, gone.deleted.is_some()), (VmState::Destroyed, true));
+    let listed = plane.vms(&me, &v1::ListVms { deleted: Some(true), ..v1::ListVms::default() }).await.unwrap();
+    assert_eq!(listed.vms.iter().map(|vm| vm.state).collect::<Vec<_>>(), [VmState::Destroyed]);
 }
 
 async fn an_idempotency_key_counts_once(_: &Edge, plane: Plane, me: Caller) {

@@ -45,7 +45,13 @@ fn a_vm_is_created_entered_stopped_started_renamed_resized_and_destroyed() {
     // Without a terminal nobody is asked.
     service.ok(&["destroy", "shop"]);
     assert_eq!(service.json(&["list", "--json"])["vms"], Value::Array(Vec::new()));
-    assert_eq!(service.json(&["list", "--deleted", "--json"])["vms"][0]["id"], vm["id"]);
+    let tombstone = &service.json(&["list", "--deleted", "--json"])["vms"][0];
+    assert_eq!((&tombstone["id"], &tombstone["state"]), (&vm["id"], &"destroyed".into()));
+    let id = vm["id"].as_str().unwrap();
+    assert_eq!(service.json(&["inspect", id, "--json"])["state"], "destroyed");
+    assert!(service.ok(&["inspect", id]).contains("state      destroyed"));
+    service.ok(&["create", "short-lived"]);
+    assert_eq!(service.json(&["destroy", "short-lived", "--json"])["vm"]["state"], "destroyed");
     let log = service.ok(&["events", "--json"]);
     let kinds: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(kinds.first().unwrap()["kind"], "accepted");

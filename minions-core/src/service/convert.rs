@@ -10,7 +10,7 @@ use crate::types::{Goal, VmState};
 pub(super) fn vm(row: &VmRow, node: Option<&NodeVm>) -> v1::Vm {
     let node = node.filter(|_| row.deleted.is_none());
     let (state, reason, since) = match node {
-        _ if row.deleted.is_some() => (VmState::Deleting, row.failure.clone(), row.updated),
+        _ if row.deleted.is_some() => (VmState::Destroyed, row.failure.clone(), row.updated),
         _ if row.failure.is_some() && row.goal != Goal::Absent && row.settled == row.generation => {
             (VmState::Failed, row.failure.clone(), row.updated)
         }

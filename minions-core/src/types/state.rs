@@ -18,6 +18,8 @@ pub enum VmState {
     Stopped,
     /// On the way to a tombstone; its name routes nowhere.
     Deleting,
+    /// A tombstone: what is left of it is what is told of it.
+    Destroyed,
     /// Given up until someone asks for something else; the reason says why.
     Failed,
 }
@@ -34,6 +36,7 @@ impl VmState {
             Self::Stopping => "stopping",
             Self::Stopped => "stopped",
             Self::Deleting => "deleting",
+            Self::Destroyed => "destroyed",
             Self::Failed => "failed",
         }
     }

@@ -42,10 +42,9 @@ pub async fn run(client: &Client, output: &Output, args: &List) -> Outcome {
 }
 
 fn row(vm: &Vm) -> Vec<String> {
-    let state = if vm.deleted.is_some() { "destroyed".to_owned() } else { vm.state.to_string() };
     vec![
         vm.name.to_string(),
-        state,
+        vm.state.to_string(),
         vm.cpus.to_string(),
         vm.memory.to_string(),
         format!("{}+{}", vm.disk, vm.data_disk),

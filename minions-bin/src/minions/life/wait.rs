@@ -32,8 +32,7 @@ pub async fn run(client: &Client, output: &Output, args: &Wait) -> Outcome {
     if output.json {
         output.object(&vm)?;
     } else {
-        let state = if vm.deleted.is_some() { "gone".to_owned() } else { vm.state.to_string() };
-        output.note(&format!("{typed} is {state}"));
+        output.note(&format!("{typed} is {}", vm.state));
     }
     Ok(ExitCode::SUCCESS)
 }
