@@ -103,7 +103,10 @@ fn exec_passes_stdin_output_and_exit_codes_through() {
     assert_eq!(service.code(&["exec", "web", "--", "nonsense"]), 127);
     // Failures of exec itself.
     assert_eq!(service.code(&["exec", "nobody", "--", "true"]), 255);
-    assert_eq!(service.code(&["exec", "web"]), 255);
+    // What cannot be asked is bad usage, with or without a VM of that name.
+    for args in [&["exec", "web"][..], &["exec", "nobody"], &["exec", "web", "--env", "A", "--", "true"]] {
+        assert_eq!(service.code(args), 2, "{args:?}");
+    }
     let output = service.run(&["exec", "--json", "nobody", "--", "true"]);
     let error: Value = serde_json::from_slice(&output.stderr).unwrap();
     assert_eq!((&error["error"]["kind"], &error["error"]["exit_code"]), (&"not_found".into(), &255.into()));

@@ -26,7 +26,11 @@ const OUT: u32 = 3;
 pub async fn run(client: &Client, args: Exec, environment: &Environment) -> Outcome {
     let (typed, watched) = (io::stdin().is_terminal(), io::stdout().is_terminal());
     let tty = args.tty || !args.no_tty && !args.no_stdin && typed && watched;
-    let request = request(&args, tty, environment)?;
+    // What cannot be asked is bad usage, as with every other verb: exec has not begun.
+    let request = request(&args, tty, environment).map_err(|error| {
+        let code = error.kind().exit_code();
+        Failure::Error(error, Some(code))
+    })?;
     let mut signals = Signals::listen()?;
     let call = GuestCall::Exec(request);
     let io = tokio::select! {
