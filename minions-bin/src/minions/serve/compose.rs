@@ -123,7 +123,8 @@ fn cannot(findings: &[Finding]) -> String {
     text
 }
 
-fn service_config(config: &Config) -> ServiceConfig {
+/// How the service behaves by a configuration and, where that says nothing, by itself.
+pub fn service_config(config: &Config) -> ServiceConfig {
     let (quota, defaults, keep) = (Quota::default(), Defaults::default(), Retention::default());
     ServiceConfig {
         quota: Quota {

@@ -21,6 +21,7 @@ use crate::client::DEFAULT_DIR;
 use crate::output::{Failure, Outcome, Output};
 use crate::service::config::{find, load, private_text};
 
+pub use compose::service_config;
 pub use folder::Folder;
 pub use qemu::examine;
 

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::cli;
 use crate::output::{Failure, Outcome, Output};
+use crate::serve::service_config;
 
 /// Where the configuration lies unless someone says otherwise.
 const USUAL: &str = "/etc/minions/minions.toml";
@@ -46,9 +47,9 @@ pub fn run(output: &Output, verb: cli::Config, environment: &Environment) -> Out
         }
     };
     if show && output.json {
-        output.object(&said(&config).into_iter().collect::<BTreeMap<_, _>>())?;
+        output.object(&said(&effective(&config)).into_iter().collect::<BTreeMap<_, _>>())?;
     } else if show {
-        output.text(spell(&config).trim_end())?;
+        output.text(spell(&effective(&config)).trim_end())?;
     } else if output.json {
         output.object(&serde_json::json!({ "problems": [] }))?;
     } else {
@@ -98,6 +99,28 @@ pub fn private_text(path: &Path) -> Result<String, String> {
         return Err(format!("{shown} is larger than any file of secrets"));
     }
     Ok(text)
+}
+
+/// A configuration that says itself what the service would otherwise choose: its quotas, defaults and what it keeps.
+fn effective(config: &Config) -> Config {
+    let service = service_config(config);
+    let (quota, defaults, keep) = (service.quota, service.defaults, service.retention);
+    Config {
+        quota_vms: Some(quota.vms),
+        quota_disk: Some(quota.disk),
+        quota_memory: Some(quota.memory),
+        default_image: defaults.image,
+        default_cpus: Some(defaults.vcpus),
+        default_memory: Some(defaults.memory),
+        default_disk: Some(defaults.root),
+        default_data_disk: Some(defaults.data),
+        keep_events: Some(keep.events_for),
+        keep_events_most: Some(keep.events_most),
+        keep_operations: Some(keep.operations_for),
+        keep_operations_most: Some(keep.operations_most),
+        keep_keys: Some(keep.keys_for),
+        ..config.clone()
+    }
 }
 
 /// Everything that a configuration says, by section.
@@ -197,9 +220,22 @@ mod tests {
             ..Config::default()
         };
         let path = std::env::temp_dir().join(format!("minions-config-{}.toml", std::process::id()));
-        std::fs::write(&path, spell(&config)).unwrap();
-        let read = config::check(&path).unwrap();
-        std::fs::remove_file(&path).unwrap();
-        assert_eq!(read, config);
+        for config in [effective(&config), config, effective(&Config::default())] {
+            std::fs::write(&path, spell(&config)).unwrap();
+            let read = config::check(&path).unwrap();
+            std::fs::remove_file(&path).unwrap();
+            assert_eq!(read, config);
+        }
+    }
+
+    #[test]
+    fn what_the_service_chooses_itself_is_shown_and_what_is_written_stays() {
+        let config = Config { quota_vms: Some(5), ..Config::default() };
+        let shown: BTreeMap<_, _> = said(&effective(&config)).into_iter().collect();
+        assert_eq!(shown["quota"]["vms"], 5);
+        for (section, keys) in [("quota", 3), ("defaults", 4), ("keep", 5)] {
+            assert_eq!(shown[section].len(), keys, "{section}: {:?}", shown[section]);
+        }
+        assert_eq!(service_config(&effective(&config)), service_config(&config), "and it means the same");
     }
 }
