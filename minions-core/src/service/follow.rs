@@ -121,7 +121,8 @@ pub(super) async fn absorb(inner: &Inner, report: &NodeVm) -> Result<()> {
             inner.keep(report);
             return Ok(());
         }
-        let settles = change.writes.iter().any(|write| matches!(write, Write::UpdateVm(new) if new.settled > row.settled));
+        let settles =
+            change.writes.iter().any(|write| matches!(write, Write::UpdateVm(new) if new.settled > row.settled));
         // Known before it is told: whoever acts on the event finds at least this.
         inner.keep(report);
         let committed = inner.store.commit(&cx, &change).await;
