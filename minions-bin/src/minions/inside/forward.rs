@@ -17,9 +17,8 @@ use crate::output::{Outcome, Output};
 
 pub async fn run(client: &Client, output: &Output, args: &Forward) -> Outcome {
     let vm = &args.one.vm;
-    // A name that nobody has, or a VM that does not run, is told now, not to the first connection.
-    let io = client.plane.open(&client.caller, vm, &GuestCall::Health).await?;
-    client::health(io, soon()).await?;
+    // A name that nobody has is told now, not to the first connection.
+    client.plane.vm(&client.caller, vm).await?;
     let mut loops = JoinSet::new();
     for &(local, remote) in &args.ports {
         let cannot = |error| {
