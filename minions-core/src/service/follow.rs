@@ -58,8 +58,8 @@ async fn recall(inner: &Inner) -> Result<()> {
         place = last.seq;
         for event in page.iter().map(|event| &event.event) {
             match event.kind {
-                EventKind::State { state, .. } => inner.tell(event.vm, Some(state)),
-                EventKind::Deleted => inner.tell(event.vm, None),
+                EventKind::State { state, .. } => inner.recall(event.vm, Some(state)),
+                EventKind::Deleted => inner.recall(event.vm, None),
                 EventKind::Accepted { .. } | EventKind::Ended { .. } => {}
             }
         }

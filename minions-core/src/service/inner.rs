@@ -1,12 +1,14 @@
 //! What the use cases, the pusher and the follower share.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, OnceCell, watch};
 
+use super::convert;
 use super::local::ServiceConfig;
 use super::waiters::Waiters;
+use crate::api::v1;
 use crate::env::{CallCx, Env};
 use crate::error::Result;
 use crate::node::{DynNode, NodeInfo, NodeVm, Settled};
@@ -34,6 +36,9 @@ struct Reports {
     latest: HashMap<VmId, NodeVm>,
     /// The state that readers of the events were told last.
     told: HashMap<VmId, VmState>,
+    /// Shown to somebody before the host had said anything of them: what it says then is news, also where it is what
+    /// was told long ago.
+    unheard: HashSet<VmId>,
 }
 
 impl Inner {
@@ -66,6 +71,17 @@ impl Inner {
         self.reports().latest.get(&vm).cloned()
     }
 
+    /// A VM as it is shown now. Who sees one that the host has said nothing of yet is told once it has.
+    pub(super) fn shown(&self, row: &VmRow) -> v1::Vm {
+        let mut reports = self.reports();
+        let report = reports.latest.get(&row.id).cloned();
+        if report.is_none() && row.deleted.is_none() {
+            reports.unheard.insert(row.id);
+        }
+        drop(reports);
+        convert::vm(row, report.as_ref())
+    }
+
     /// Whether the host's last word is that the goal is met.
     pub(super) fn met(&self, row: &VmRow) -> bool {
         self.report(row.id).is_some_and(|report| {
@@ -88,18 +104,25 @@ impl Inner {
         }
     }
 
-    /// The state that readers of the events were told last.
+    /// The state that readers know of: what the events said last, unless they have been shown less since.
     pub(super) fn told(&self, vm: VmId) -> Option<VmState> {
-        self.reports().told.get(&vm).copied()
+        let reports = self.reports();
+        reports.told.get(&vm).filter(|_| !reports.unheard.contains(&vm)).copied()
+    }
+
+    /// What the events of an earlier service said of a VM: its state, or `None` where it is gone.
+    pub(super) fn recall(&self, vm: VmId, state: Option<VmState>) {
+        let told = &mut self.reports().told;
+        match state {
+            Some(state) => drop(told.insert(vm, state)),
+            None => drop(told.remove(&vm)),
+        }
     }
 
     /// What the events say of a VM is durable: its state, or `None` where it is gone.
     pub(super) fn tell(&self, vm: VmId, state: Option<VmState>) {
-        let mut reports = self.reports();
-        match state {
-            Some(state) => drop(reports.told.insert(vm, state)),
-            None => drop(reports.told.remove(&vm)),
-        }
+        self.reports().unheard.remove(&vm);
+        self.recall(vm, state);
     }
 
     /// The stream of events has grown.

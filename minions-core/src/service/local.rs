@@ -243,7 +243,7 @@ impl ControlPlane for LocalControlPlane {
 
     async fn vm(&self, caller: &Caller, vm: &VmRef) -> Result<v1::Vm> {
         let owned = self.authz.vm(&self.cx("vm"), caller, vm).await?;
-        Ok(convert::vm(owned.row(), self.inner.report(owned.row().id).as_ref()))
+        Ok(self.inner.shown(owned.row()))
     }
 
     async fn vms(&self, caller: &Caller, query: &v1::ListVms) -> Result<v1::VmPage> {
@@ -260,7 +260,7 @@ impl ControlPlane for LocalControlPlane {
         let more = rows.len() > limit;
         rows.truncate(limit);
         let next = rows.last().filter(|_| more).map(|row| row.id.to_string());
-        let vms = rows.iter().map(|row| convert::vm(row, self.inner.report(row.id).as_ref())).collect();
+        let vms = rows.iter().map(|row| self.inner.shown(row)).collect();
         Ok(v1::VmPage { vms, next })
     }
 
