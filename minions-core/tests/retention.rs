@@ -1,19 +1,18 @@
 //! What has happened is kept for as long as anyone may ask for it, and not for ever. Time is paused: a week passes at once.
+#![cfg(feature = "testkit")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at what it did not expect")]
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use minions_core::ErrorKind;
 use minions_core::api::v1;
-use minions_core::engine::{EngineConfig, Ports};
-use minions_core::env::{CallCx, Env};
-use minions_core::memory::{InMemoryFleet, InMemoryHost, InMemoryJournal};
+use minions_core::engine::EngineConfig;
+use minions_core::env::CallCx;
+use minions_core::memory::InMemoryHost;
 use minions_core::node::LocalNode;
 use minions_core::service::{Caller, ControlPlane, IdempotencyKey, LocalControlPlane, ServiceConfig, VmAction};
-use minions_core::storage::Storage;
-use minions_core::store::LeasePool;
+use minions_core::testkit::World;
 use minions_core::types::{EventSeq, HostId, VmState};
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -23,23 +22,11 @@ fn ada() -> Caller {
 }
 
 async fn start() -> Arc<LocalControlPlane> {
-    let (host, env) = (InMemoryHost::new(), Env::seeded(3));
-    host.storage().ensure_image(&CallCx::new("import", HOUR), &InMemoryHost::demo_image()).await.unwrap();
-    let pool = LeasePool {
-        ip_first: Ipv4Addr::new(10, 200, 0, 2),
-        ip_last: Ipv4Addr::new(10, 200, 0, 254),
-        uid_first: 200_000,
-        uid_count: 100,
-    };
-    let ports = Ports {
-        hypervisor: Arc::new(host.hypervisor()),
-        storage: Arc::new(host.storage()),
-        network: Arc::new(host.network()),
-        guest: Arc::new(host.guest()),
-        journal: Arc::new(InMemoryJournal::new(pool)),
-    };
-    let node = LocalNode::start(HostId::from_bits(1), ports, env.clone(), EngineConfig::default()).await.unwrap();
-    LocalControlPlane::start(Arc::new(InMemoryFleet::new()), node, env, ServiceConfig::default())
+    let world = World::seeded(3);
+    let ports = world.ports();
+    ports.storage.ensure_image(&CallCx::new("import", HOUR), &InMemoryHost::demo_image()).await.unwrap();
+    let node = LocalNode::start(HostId::from_bits(1), ports, world.env.clone(), EngineConfig::default()).await.unwrap();
+    LocalControlPlane::start(world.fleet, node, world.env, ServiceConfig::default())
 }
 
 fn new_vm(name: &str) -> v1::CreateVm {

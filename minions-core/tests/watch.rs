@@ -1,19 +1,17 @@
 //! Who reads a VM and then the events goes on knowing how it is, also across a restart of the service. Time is paused.
+#![cfg(feature = "testkit")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at what it did not expect")]
 
-use std::net::Ipv4Addr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use minions_core::api::v1;
-use minions_core::engine::{EngineConfig, Ports};
-use minions_core::env::{CallCx, Env};
+use minions_core::engine::EngineConfig;
+use minions_core::env::CallCx;
 use minions_core::layers::{Latency, Layers};
-use minions_core::memory::{InMemoryFleet, InMemoryHost, InMemoryJournal};
+use minions_core::memory::InMemoryHost;
 use minions_core::node::LocalNode;
 use minions_core::service::{Caller, ControlPlane, LocalControlPlane, ServiceConfig};
-use minions_core::storage::Storage;
-use minions_core::store::LeasePool;
+use minions_core::testkit::World;
 use minions_core::types::{EventSeq, HostId, VmState};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -28,23 +26,10 @@ fn states(page: &v1::EventPage) -> Vec<VmState> {
 
 #[tokio::test(start_paused = true)]
 async fn who_reads_a_vm_before_its_host_has_spoken_is_told_once_it_has_and_nobody_else_is() {
-    let (host, env, ada) = (InMemoryHost::new(), Env::seeded(3), Caller::tenant("ada"));
-    host.storage().ensure_image(&CallCx::new("import", LONG), &InMemoryHost::demo_image()).await.unwrap();
-    let pool = LeasePool {
-        ip_first: Ipv4Addr::new(10, 200, 0, 2),
-        ip_last: Ipv4Addr::new(10, 200, 0, 254),
-        uid_first: 200_000,
-        uid_count: 100,
-    };
-    let ports = Ports {
-        hypervisor: Arc::new(host.hypervisor()),
-        storage: Arc::new(host.storage()),
-        network: Arc::new(host.network()),
-        guest: Arc::new(host.guest()),
-        journal: Arc::new(InMemoryJournal::new(pool)),
-    };
+    let (world, ada) = (World::seeded(3), Caller::tenant("ada"));
+    let (ports, fleet, env) = (world.ports(), world.fleet.clone(), world.env.clone());
+    ports.storage.ensure_image(&CallCx::new("import", LONG), &InMemoryHost::demo_image()).await.unwrap();
     let node = LocalNode::start(HostId::from_bits(1), ports, env.clone(), EngineConfig::default()).await.unwrap();
-    let fleet = Arc::new(InMemoryFleet::new());
     let config = ServiceConfig::default;
     let plane = LocalControlPlane::start(fleet.clone(), node.clone(), env.clone(), config());
     for name in ["read", "unread"] {

@@ -98,6 +98,16 @@ impl Census {
             && self.doors.is_empty()
     }
 
+    /// Whether anything of a VM is left.
+    #[must_use]
+    pub fn holds(&self, id: VmId) -> bool {
+        self.monitor(id).is_some()
+            || self.residues.contains(&id)
+            || self.volumes.iter().any(|volume| volume.id.vm == id)
+            || self.ports.iter().any(|port| port.config.id == id)
+            || self.doors.iter().any(|door| door.id == id)
+    }
+
     /// The live monitor of a VM.
     #[must_use]
     pub fn monitor(&self, id: VmId) -> Option<&MonitorCensus> {

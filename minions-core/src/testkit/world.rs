@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use crate::engine::Ports;
 use crate::env::Env;
 use crate::memory::{InMemoryFleet, InMemoryHost, InMemoryJournal};
 use crate::store::journal::{GoalEntry, LeasePool};
@@ -60,6 +61,18 @@ impl World {
             memory: ByteSize::mib(128),
             root: ByteSize::mib(64),
             data: Some(ByteSize::mib(16)),
+        }
+    }
+
+    /// Its ports, as an engine takes them.
+    #[must_use]
+    pub fn ports(&self) -> Ports {
+        Ports {
+            hypervisor: Arc::new(self.host.hypervisor()),
+            storage: Arc::new(self.host.storage()),
+            network: Arc::new(self.host.network()),
+            guest: Arc::new(self.host.guest()),
+            journal: self.journal.clone(),
         }
     }
 

@@ -60,12 +60,7 @@ pub fn heard_soon(world: &World, operation: &v1::Operation) -> Broken {
 }
 
 fn nothing_left(census: &Census, vm: VmId) -> Broken {
-    let left = census.monitor(vm).is_some()
-        || census.residues.contains(&vm)
-        || census.volumes.iter().any(|volume| volume.id.vm == vm)
-        || census.ports.iter().any(|port| port.config.id == vm)
-        || census.doors.iter().any(|door| door.id == vm);
-    hold(!left, || format!("INV-1: something of a destroyed VM is left: {census:?}"))
+    hold(!census.holds(vm), || format!("INV-1: something of a destroyed VM is left: {census:?}"))
 }
 
 /// When everything has come to rest.
