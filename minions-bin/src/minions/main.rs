@@ -67,6 +67,7 @@ async fn run(cli: Cli, output: &Output, environment: Environment) -> Result<Exit
         },
         Verb::Cp(args) => inside::copy::run(&client()?, output, &args).await,
         Verb::PortForward(args) => inside::forward::run(&client()?, output, &args).await,
+        Verb::Console(args) => inside::console::run(&client()?, output, &args).await,
         Verb::Logs(args) => inside::logs::run(&client()?, output, &args).await,
         Verb::Image(verb) => images::run(&client()?, output, verb, global, &environment).await,
         Verb::Host(cli::Host::Status) => service::host::run(&client()?, output).await,

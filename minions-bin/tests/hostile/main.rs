@@ -56,7 +56,9 @@ fn rows(verb: &str, dir: &Path) -> Vec<Row> {
             run(&["cp", &hostile, "web:/root/"], false),
         ],
         "port-forward" => vec![Row::Forward],
-        "logs" => vec![run(&["logs", "web"], true)],
+        "logs" => vec![run(&["logs", "web"], true), run(&["logs", "-f", "web"], true)],
+        // As with a program: what the guest prints reaches whoever sits there as it is, which is another test.
+        "console" => vec![],
         "image list" => vec![run(&["image", "list"], true)],
         "image build" => vec![run(&["image", "build", "busybox", "--agent", &hostile], false)],
         "image import" => vec![run(&["image", "import", &hostile, "--agent", &path("evil.toml")], false)],
@@ -216,6 +218,26 @@ fn ctl_2_5_a_programs_output_reaches_a_file_as_it_is_and_a_terminal_only_when_as
     for asked in [&["--raw"][..], &["--tty"]] {
         let (shown, _) = on_a_terminal(lab.command(&words(asked)));
         assert!(harm(&shown).is_some(), "{asked:?}: who asks gets what the program wrote");
+    }
+}
+
+#[test]
+fn ctl_2_5_a_console_is_as_it_is_and_whoever_refuses_it_steers_no_terminal() {
+    let lab = Lab::new();
+    let words: Vec<String> = ["console", "web"].map(str::to_owned).to_vec();
+    let raw = [evil().as_bytes(), b"\xff\xfe\x9b31m\r\nMARK"].concat();
+    let output = lab.output(&words);
+    assert_eq!((output.status.code(), &output.stdout), (Some(0), &raw), "{output:?}");
+    check("console", &output.stderr);
+    lab.hostile.refuses.store(true, Ordering::Release);
+    for more in [&[][..], &["--json"]] {
+        let words = words.iter().cloned().chain(more.iter().map(|&word| word.to_owned())).collect::<Vec<_>>();
+        let output = lab.output(&words);
+        assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
+        check("console, refused", &output.stderr);
+        let (shown, code) = on_a_terminal(lab.command(&words));
+        check("console, refused, on a terminal", &shown);
+        assert_ne!(code, Some(0));
     }
 }
 

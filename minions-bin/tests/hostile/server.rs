@@ -14,8 +14,9 @@ use minions_core::api::guest::{
 use minions_core::api::v1;
 use minions_core::error::{Effect, Error, ErrorKind, Result};
 use minions_core::guest::GuestIoBox;
+use minions_core::hypervisor::Line;
 use minions_core::http::server::{ApiServer, Listener, Settings};
-use minions_core::service::{Caller, ControlPlane, IdempotencyKey, VmAction, VmRef};
+use minions_core::service::{Caller, ConsoleBox, ControlPlane, IdempotencyKey, VmAction, VmRef};
 use minions_core::types::*;
 
 use super::corpus::evil;
@@ -142,6 +143,15 @@ impl ControlPlane for Hostile {
     async fn console_log(&self, _: &Caller, _: &VmRef, _: usize) -> Result<Vec<u8>> {
         self.judge()?;
         Ok([evil().as_bytes(), b"\xff\xfe\x9b31m\r\nMARK"].concat())
+    }
+
+    async fn console(&self, _: &Caller, _: &VmRef, _: usize) -> Result<ConsoleBox> {
+        self.judge()?;
+        let mut line = Line::new().0;
+        let console = line.attach(b"");
+        // Said in pieces that end wherever they end; then the guest is off.
+        [evil().as_bytes(), b"\xff\xfe\x9b31m\r\nMARK"].concat().chunks(7).for_each(|piece| line.print(piece));
+        Ok(console)
     }
 
     async fn images(&self, _: &Caller) -> Result<v1::ImageList> {

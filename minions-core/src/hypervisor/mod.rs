@@ -1,5 +1,6 @@
 //! Port 1: runs virtual machine monitors on one host.
 
+mod console;
 #[cfg(feature = "qemu")]
 pub mod qemu;
 
@@ -13,6 +14,8 @@ use crate::error::Result;
 use crate::types::{
     AgentSecret, BootFiles, ByteSize, Cid, DiskAttachment, NicAttachment, StepReport, StopHow, UnixMillis, Vcpus, VmId,
 };
+
+pub use console::{ConsoleBox, ConsoleIo, HELD, Line};
 
 /// What a monitor shall run. Everything in it was made by other ports before.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +134,17 @@ pub trait Hypervisor: Debug + Send + Sync + 'static {
     /// At most `max` bytes from the end of the guest's serial log, as the guest wrote them: hostile. The log of a guest
     /// that ended by itself may be told for a while after its end.
     async fn console_log(&self, cx: &CallCx, id: VmId, max: usize) -> Result<Vec<u8>>;
+
+    /// Attaches to the guest's serial line. What is read begins with at most `tail` bytes from the end of the log and goes
+    /// on with all that the guest prints: hostile. What is written is typed. `NotFound` where no monitor is alive.
+    ///
+    /// - Several may be attached at a time, and each reads everything. One who does not read stalls neither the guest nor
+    ///   the others: beyond [`HELD`] bytes it loses the oldest, and a line in their place says how many. A guest that
+    ///   does not take what is typed stalls nobody who reads.
+    /// - The log goes on: what was read here is told by [`console_log`](Self::console_log) as well.
+    /// - The end of the stream is the end of the monitor. Dropping it detaches; closing its writing half only ends the
+    ///   typing.
+    async fn console(&self, cx: &CallCx, id: VmId, tail: usize) -> Result<ConsoleBox>;
 }
 
 /// A hypervisor that is shared.

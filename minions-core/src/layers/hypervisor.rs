@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::{Layered, forward};
 use crate::env::CallCx;
 use crate::error::Result;
-use crate::hypervisor::{Hypervisor, HypervisorCapabilities, VmmConfig, VmmStatus};
+use crate::hypervisor::{ConsoleBox, Hypervisor, HypervisorCapabilities, VmmConfig, VmmStatus};
 use crate::types::{StepReport, StopHow, VmId};
 
 #[deny(clippy::missing_trait_methods)]
@@ -41,5 +41,9 @@ impl<P: Hypervisor + ?Sized> Hypervisor for Layered<P> {
 
     async fn console_log(&self, cx: &CallCx, id: VmId, max: usize) -> Result<Vec<u8>> {
         forward!(self, cx, Read, "hypervisor.console_log", Some(id), console_log(id, max))
+    }
+
+    async fn console(&self, cx: &CallCx, id: VmId, tail: usize) -> Result<ConsoleBox> {
+        forward!(self, cx, Read, "hypervisor.console", Some(id), console(id, tail))
     }
 }

@@ -7,6 +7,7 @@ use crate::api::guest::GuestCall;
 use crate::env::CallCx;
 use crate::error::Result;
 use crate::guest::GuestIoBox;
+use crate::hypervisor::ConsoleBox;
 use crate::node::{Node, NodeChanges, NodeInfo, NodeVm};
 use crate::store::GoalEntry;
 use crate::types::{ImageBundle, ImageId, ImageInfo, VmId};
@@ -36,6 +37,10 @@ impl<P: Node + ?Sized> Node for Layered<P> {
 
     async fn console_log(&self, cx: &CallCx, vm: VmId, max: usize) -> Result<Vec<u8>> {
         forward!(self, cx, Read, "node.console_log", Some(vm), console_log(vm, max))
+    }
+
+    async fn console(&self, cx: &CallCx, vm: VmId, tail: usize) -> Result<ConsoleBox> {
+        forward!(self, cx, Read, "node.console", Some(vm), console(vm, tail))
     }
 
     async fn ensure_image(&self, cx: &CallCx, bundle: &ImageBundle) -> Result<()> {

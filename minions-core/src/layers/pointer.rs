@@ -8,7 +8,7 @@ use crate::api::guest::GuestCall;
 use crate::env::CallCx;
 use crate::error::Result;
 use crate::guest::{DoorState, GuestCapabilities, GuestChannel, GuestIoBox};
-use crate::hypervisor::{Hypervisor, HypervisorCapabilities, VmmConfig, VmmStatus};
+use crate::hypervisor::{ConsoleBox, Hypervisor, HypervisorCapabilities, VmmConfig, VmmStatus};
 use crate::network::{Network, NetworkCapabilities, PortConfig, PortStatus};
 use crate::node::{Node, NodeChanges, NodeInfo, NodeVm};
 use crate::storage::{Storage, StorageCapabilities, StorageUsage, VolumeConfig, VolumeStatus};
@@ -55,6 +55,10 @@ macro_rules! pointer {
 
             async fn console_log(&self, cx: &CallCx, id: VmId, max: usize) -> Result<Vec<u8>> {
                 (**self).console_log(cx, id, max).await
+            }
+
+            async fn console(&self, cx: &CallCx, id: VmId, tail: usize) -> Result<ConsoleBox> {
+                (**self).console(cx, id, tail).await
             }
         }
 
@@ -263,6 +267,10 @@ macro_rules! pointer {
 
             async fn console_log(&self, cx: &CallCx, vm: VmId, max: usize) -> Result<Vec<u8>> {
                 (**self).console_log(cx, vm, max).await
+            }
+
+            async fn console(&self, cx: &CallCx, vm: VmId, tail: usize) -> Result<ConsoleBox> {
+                (**self).console(cx, vm, tail).await
             }
 
             async fn ensure_image(&self, cx: &CallCx, bundle: &ImageBundle) -> Result<()> {

@@ -7,10 +7,11 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::model::{Model, Monitor};
+use super::serial::Serial;
 use super::{InMemoryHost, KERNEL_RELEASE, conflict, micros, takes};
 use crate::env::CallCx;
 use crate::error::{Effect, Error, ErrorKind, Result};
-use crate::hypervisor::{Hypervisor, HypervisorCapabilities, VmmConfig, VmmPhase, VmmStatus};
+use crate::hypervisor::{ConsoleBox, Hypervisor, HypervisorCapabilities, VmmConfig, VmmPhase, VmmStatus};
 use crate::types::{StepReport, StopHow, VmId};
 
 /// The hypervisor of an [`InMemoryHost`].
@@ -91,7 +92,7 @@ fn spawn(model: &mut Model, config: &VmmConfig) -> Result<()> {
         has_devices: !early,
         alive: watch::Sender::new(()),
         tasks: Vec::new(),
-        console: Vec::new(),
+        serial: Serial::default(),
         hostname: config.hostname.clone(),
         guest_pids: 0,
         booted: tokio::time::Instant::now(),
@@ -116,7 +117,7 @@ fn start(model: &mut Model, host: &InMemoryHost, config: &VmmConfig) -> Result<(
     monitor.phase = VmmPhase::Running;
     monitor.booted = tokio::time::Instant::now();
     let line = format!("[    0.000000] Linux version {KERNEL_RELEASE} (simulated) {}\r\n", config.cmdline);
-    monitor.console.extend_from_slice(line.as_bytes());
+    monitor.serial.print(line.as_bytes());
     host.power_on(monitor, &behaviour);
     Ok(())
 }
@@ -246,7 +247,14 @@ impl Hypervisor for InMemoryHypervisor {
         takes(cx, self.timings().observe).await?;
         let model = self.0.lock();
         let Some(monitor) = model.monitors.get(&id) else { return Ok(Vec::new()) };
-        let from = monitor.console.len().saturating_sub(max);
-        Ok(monitor.console[from..].to_vec())
+        Ok(monitor.serial.tail(max).to_vec())
+    }
+
+    async fn console(&self, cx: &CallCx, id: VmId, tail: usize) -> Result<ConsoleBox> {
+        takes(cx, self.timings().observe).await?;
+        let mut model = self.0.lock();
+        let monitor = model.monitors.get_mut(&id);
+        let monitor = monitor.ok_or_else(|| Error::not_found(format!("{id} has no monitor on this host")))?;
+        Ok(self.0.attach(monitor, tail))
     }
 }

@@ -10,6 +10,7 @@ use tokio::task::AbortHandle;
 
 use super::behaviour::GuestBehaviour;
 use super::image::{HostFile, Image};
+use super::serial::Serial;
 use super::settings::Settings;
 use super::tree::Tree;
 use super::volumes::Volumes;
@@ -86,7 +87,7 @@ pub(super) struct Monitor {
     pub alive: watch::Sender<()>,
     /// Everything the guest does. Ends with the monitor.
     pub tasks: Vec<AbortHandle>,
-    pub console: Vec<u8>,
+    pub serial: Serial,
     /// The guest's name, which may change while it runs.
     pub hostname: String,
     /// How many processes its guest has started.
@@ -97,7 +98,7 @@ pub(super) struct Monitor {
 
 impl Drop for Monitor {
     fn drop(&mut self) {
-        for task in &self.tasks {
+        for task in self.tasks.iter().chain(&self.serial.shell) {
             task.abort();
         }
     }

@@ -10,6 +10,7 @@ use crate::engine::{Engine, EngineConfig, Ports};
 use crate::env::{CallCx, Env};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guest::{GuestChannelExt, GuestIoBox};
+use crate::hypervisor::ConsoleBox;
 use crate::store::{Accepted, GoalEntry};
 use crate::types::{HostId, ImageBundle, ImageId, ImageInfo, VmId, VmState, check_tag};
 
@@ -92,15 +93,26 @@ impl Node for LocalNode {
         let started = tokio::time::timeout(PATIENCE, self.engine.board().past_starting(vm)).await;
         let row = self.engine.ports().journal.row(cx, vm).await?;
         let row = row.ok_or_else(|| Error::not_found("there is no such VM on this host"))?;
-        started.map_err(|_| {
-            let message = "the VM is still starting; try again in a moment, or look at its console log";
-            Error::new(ErrorKind::Unavailable, message).with_reason("starting")
-        })?;
+        started.map_err(|_| still_starting())?;
         self.engine.ports().guest.open(cx, vm, &row.lease.secret, call).await
     }
 
     async fn console_log(&self, cx: &CallCx, vm: VmId, max: usize) -> Result<Vec<u8>> {
         self.engine.ports().hypervisor.console_log(cx, vm, max).await
+    }
+
+    async fn console(&self, cx: &CallCx, vm: VmId, tail: usize) -> Result<ConsoleBox> {
+        let hypervisor = &self.engine.ports().hypervisor;
+        match hypervisor.console(cx, vm, tail).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            attached => return attached,
+        }
+        // It has no monitor yet. A boot is worth watching, but nobody says when there is one: wait for its end.
+        let started = tokio::time::timeout(PATIENCE, self.engine.board().past_starting(vm)).await;
+        match hypervisor.console(cx, vm, tail).await {
+            Err(error) if error.kind() == ErrorKind::NotFound && started.is_err() => Err(still_starting()),
+            attached => attached,
+        }
     }
 
     async fn ensure_image(&self, cx: &CallCx, bundle: &ImageBundle) -> Result<()> {
@@ -127,6 +139,11 @@ impl Node for LocalNode {
     async fn images(&self, cx: &CallCx) -> Result<Vec<ImageInfo>> {
         self.engine.ports().storage.images(cx).await
     }
+}
+
+fn still_starting() -> Error {
+    let message = "the VM is still starting; try again in a moment, or look at its console log";
+    Error::new(ErrorKind::Unavailable, message).with_reason("starting")
 }
 
 impl LocalNode {

@@ -15,7 +15,7 @@ use crate::api::guest::GuestCall;
 use crate::env::CallCx;
 use crate::error::Result;
 use crate::guest::{GuestCapabilities, GuestIoBox};
-use crate::hypervisor::HypervisorCapabilities;
+use crate::hypervisor::{ConsoleBox, HypervisorCapabilities};
 use crate::network::NetworkCapabilities;
 use crate::storage::{StorageCapabilities, StorageUsage};
 use crate::store::GoalEntry;
@@ -71,6 +71,10 @@ pub trait Node: Debug + Send + Sync + 'static {
 
     /// At most `max` bytes from the end of the guest's serial log: hostile.
     async fn console_log(&self, cx: &CallCx, vm: VmId, max: usize) -> Result<Vec<u8>>;
+
+    /// The guest's serial line, as [`Hypervisor::console`](crate::hypervisor::Hypervisor::console) gives it. A VM that is on
+    /// its way to run is waited for, ten seconds at most: then `Unavailable` with the reason `starting`.
+    async fn console(&self, cx: &CallCx, vm: VmId, tail: usize) -> Result<ConsoleBox>;
 
     /// Takes in an image.
     async fn ensure_image(&self, cx: &CallCx, bundle: &ImageBundle) -> Result<()>;

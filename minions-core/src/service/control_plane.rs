@@ -12,6 +12,7 @@ use crate::api::guest::GuestCall;
 use crate::api::v1;
 use crate::error::{Error, Result};
 use crate::guest::GuestIoBox;
+use crate::hypervisor::ConsoleBox;
 use crate::types::{EventSeq, ImageBundle, ImageId, OperationId, VmId, VmName};
 
 /// A VM by its name or its id.
@@ -123,6 +124,10 @@ pub trait ControlPlane: fmt::Debug + Send + Sync + 'static {
 
     /// At most `max` bytes from the end of the guest's serial log: hostile.
     async fn console_log(&self, caller: &Caller, vm: &VmRef, max: usize) -> Result<Vec<u8>>;
+
+    /// The guest's serial line: what is read begins with at most `tail` bytes from the end of its log and goes on until its
+    /// monitor ends, what is written is typed. Hostile. `Denied` reason `not_running` where the VM is not to run.
+    async fn console(&self, caller: &Caller, vm: &VmRef, tail: usize) -> Result<ConsoleBox>;
 
     /// Every image.
     async fn images(&self, caller: &Caller) -> Result<v1::ImageList>;

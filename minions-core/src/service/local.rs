@@ -19,10 +19,14 @@ use crate::api::v1;
 use crate::env::{CallCx, Env};
 use crate::error::{Effect, Error, ErrorKind, Result};
 use crate::guest::GuestIoBox;
+use crate::hypervisor::ConsoleBox;
 use crate::node::DynNode;
 use crate::store::fleet::DynFleetStore;
 use crate::store::{FleetChange, Guard, OperationRow, OperationState, VmQuery, Write};
 use crate::types::{EventSeq, Goal, ImageBundle, ImageId, OperationId, StateReason, VmId};
+
+/// Most bytes from the end of a serial log.
+const MAX_LOG: usize = 1 << 20;
 
 /// How the service behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -320,7 +324,18 @@ impl ControlPlane for LocalControlPlane {
     async fn console_log(&self, caller: &Caller, vm: &VmRef, max: usize) -> Result<Vec<u8>> {
         let owned = self.authz.vm(&self.cx("console_log"), caller, vm).await?;
         let cx = CallCx::new("console_log", self.inner.config.node_limit);
-        self.inner.node.console_log(&cx, owned.row().id, max.min(1 << 20)).await
+        self.inner.node.console_log(&cx, owned.row().id, max.min(MAX_LOG)).await
+    }
+
+    async fn console(&self, caller: &Caller, vm: &VmRef, tail: usize) -> Result<ConsoleBox> {
+        let owned = self.authz.vm(&self.cx("console"), caller, vm).await?;
+        let row = owned.row();
+        if !matches!(row.goal, Goal::Running { .. }) || row.failure.is_some() {
+            let message = format!("the VM is not running; start it: minions start {}", row.name);
+            return Err(Error::new(ErrorKind::Denied, message).with_reason("not_running"));
+        }
+        let cx = CallCx::new("console", self.inner.config.node_limit);
+        self.inner.node.console(&cx, row.id, tail.min(MAX_LOG)).await
     }
 
     async fn images(&self, _caller: &Caller) -> Result<v1::ImageList> {

@@ -14,6 +14,7 @@ mod local;
 mod push;
 mod waiters;
 
+pub use crate::hypervisor::ConsoleBox;
 pub use caller::{Caller, Role};
 pub use control_plane::{ControlPlane, DynControlPlane, IdempotencyKey, VmAction, VmRef};
 pub use forget::Retention;

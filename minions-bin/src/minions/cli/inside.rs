@@ -1,11 +1,12 @@
 //! Words about what is inside a VM.
 
 use std::ffi::OsString;
+use std::time::Duration;
 
 use clap::Args;
 
 use super::One;
-use super::ports;
+use super::{duration, ports};
 
 #[derive(Debug, Args)]
 pub struct Exec {
@@ -65,10 +66,25 @@ pub struct Forward {
 pub struct Logs {
     #[command(flatten)]
     pub one: One,
+    /// Go on with what the guest prints, line by line, until it ends; Ctrl-C leaves
+    #[arg(long, short)]
+    pub follow: bool,
     /// At most this many bytes from the end
     #[arg(long, value_name = "N", default_value = "65536", value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
     pub bytes: u32,
     /// As the guest wrote it, with whatever that does to a terminal
     #[arg(long)]
     pub raw: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Console {
+    #[command(flatten)]
+    pub one: One,
+    /// Begin with at most this many bytes from the end of the log
+    #[arg(long, value_name = "N", default_value = "1024", value_parser = clap::value_parser!(u32).range(0..=1_048_576))]
+    pub bytes: u32,
+    /// Leave after this long
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub timeout: Option<Duration>,
 }

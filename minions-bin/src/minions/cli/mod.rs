@@ -14,7 +14,7 @@ use minions_core::service::VmRef;
 use minions_core::types::{ByteSize, NewVmName};
 
 pub use image::{Image, Making, Recipe};
-pub use inside::{Copy, Exec, Forward, Logs};
+pub use inside::{Console, Copy, Exec, Forward, Logs};
 pub use life::{Act, Create, Destroy, List, One, Rename, Resize, Stop, Wait, WaitFor, Waiting};
 pub use service::{Config, Events, Host, Serve, Token};
 
@@ -118,9 +118,22 @@ Several words are a program and its arguments, not a line for a shell. A failure
     /// Reach a port inside a VM from this machine
     #[command(after_help = "Examples:\n  minions port-forward web 8080:80\n  minions port-forward web 5432")]
     PortForward(Forward),
-    /// Show the end of a VM's serial log
-    #[command(after_help = "Examples:\n  minions logs web\n  minions logs web --bytes 1000000 --raw > boot.log")]
+    /// Show the end of a VM's serial log, and follow it
+    #[command(after_help = "Examples:
+  minions logs web
+  minions logs -f web                       and what comes, until its guest ends or restarts
+  minions logs web --bytes 1000000 --raw > boot.log")]
     Logs(Logs),
+    /// Sit at a VM's serial line, as at a screen and a keyboard
+    #[command(after_help = "Examples:
+  minions console web                       Ctrl-] leaves it
+  printf '\\nuname -a\\n' | minions console web --timeout 5s
+
+Who answers is the guest's own matter: our images give a shell after Enter (busybox) or at once (debian). It works
+without an agent and without a network, and from the first line of a boot on. Several may sit there at a time; all see and
+type the same. What the guest prints reaches your terminal as it is, with whatever that does to it. Without a terminal,
+stdin is typed to its end, and then it goes on until the guest ends or the timeout.")]
+    Console(Console),
 
     /// Images: what VMs are made from
     #[command(subcommand)]

@@ -10,8 +10,9 @@ use minions_core::error::{Error, Result};
 use minions_core::guest::client::{ExecEnd, ExecInput, ExecItem, ExecOutput, exec};
 use minions_core::service::ControlPlane;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::signal::unix::{Signal as Listener, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 
+use super::signals::Signals;
 use super::terminal::{self, Raw};
 use crate::cli::Exec;
 use crate::client::Client;
@@ -174,32 +175,4 @@ fn send(sent: Result<()>) -> Result<()> {
 async fn write(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
     to.write_all(bytes).await?;
     to.flush().await
-}
-
-/// Signals that this process was sent and the program shall get.
-struct Signals {
-    interrupt: Listener,
-    terminate: Listener,
-    hangup: Listener,
-    quit: Listener,
-}
-
-impl Signals {
-    fn listen() -> io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
-            quit: signal(SignalKind::quit())?,
-        })
-    }
-
-    async fn next(&mut self) -> Signal {
-        tokio::select! {
-            _ = self.interrupt.recv() => Signal::INT,
-            _ = self.terminate.recv() => Signal::TERM,
-            _ = self.hangup.recv() => Signal(1),
-            _ = self.quit.recv() => Signal(3),
-        }
-    }
 }

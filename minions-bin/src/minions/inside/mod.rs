@@ -1,11 +1,13 @@
 //! Verbs about what is inside a VM.
 
 pub mod archive;
+pub mod console;
 pub mod copy;
 pub mod exec;
 pub mod forward;
 pub mod logs;
 pub mod path;
+pub mod signals;
 pub mod terminal;
 
 use std::time::Duration;

@@ -12,7 +12,7 @@ use crate::api::v1;
 use crate::error::Result;
 use crate::guest::GuestIoBox;
 use crate::http::wire;
-use crate::service::{Caller, ControlPlane, IdempotencyKey, VmAction, VmRef};
+use crate::service::{Caller, ConsoleBox, ControlPlane, IdempotencyKey, VmAction, VmRef};
 use crate::types::{EventSeq, ImageBundle, ImageId, OperationId};
 
 #[async_trait]
@@ -79,6 +79,10 @@ impl ControlPlane for HttpControlPlane {
     async fn console_log(&self, _: &Caller, vm: &VmRef, max: usize) -> Result<Vec<u8>> {
         let max = max.clamp(1, wire::MAX_LOG);
         Ok(self.fetch(Call::get(format!("/v1/vms/{vm}/logs?max={max}"))).await?.to_vec())
+    }
+
+    async fn console(&self, _: &Caller, vm: &VmRef, tail: usize) -> Result<ConsoleBox> {
+        self.console_stream(vm, tail).await
     }
 
     async fn images(&self, _: &Caller) -> Result<v1::ImageList> {

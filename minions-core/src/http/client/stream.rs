@@ -21,24 +21,32 @@ use crate::api::v1::Problem;
 use crate::error::{Effect, Error, ErrorKind, Result};
 use crate::guest::GuestIoBox;
 use crate::http::wire;
-use crate::service::VmRef;
+use crate::service::{ConsoleBox, VmRef};
 
 /// How long a server may take to open a stream: it connects to the guest meanwhile.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl HttpControlPlane {
     pub(super) async fn open_stream(&self, vm: &VmRef, call: &GuestCall) -> Result<GuestIoBox> {
-        let late = |_| Error::new(ErrorKind::DeadlineExceeded, "the server did not open the stream");
-        tokio::time::timeout(OPEN_TIMEOUT, self.handshake(vm, call)).await.map_err(late)?
-    }
-
-    async fn handshake(&self, vm: &VmRef, call: &GuestCall) -> Result<GuestIoBox> {
         let text = serde_json::to_string(call)
             .map_err(|error| Error::invalid("call", "cannot be written as JSON").with_source(error))?;
         if text.len() > 64 << 10 {
             return Err(Error::invalid("call", "arguments and environment are larger than 64 KiB"));
         }
-        let mut request = format!("ws://{}/v1/vms/{vm}/open", self.endpoint.authority())
+        Ok(Box::new(self.stream(&format!("/v1/vms/{vm}/open"), Some(text)).await?))
+    }
+
+    pub(super) async fn console_stream(&self, vm: &VmRef, tail: usize) -> Result<ConsoleBox> {
+        Ok(Box::new(self.stream(&format!("/v1/vms/{vm}/console?tail={tail}"), None).await?))
+    }
+
+    async fn stream(&self, path: &str, first: Option<String>) -> Result<SocketIo> {
+        let late = |_| Error::new(ErrorKind::DeadlineExceeded, "the server did not open the stream");
+        tokio::time::timeout(OPEN_TIMEOUT, self.handshake(path, first)).await.map_err(late)?
+    }
+
+    async fn handshake(&self, path: &str, first: Option<String>) -> Result<SocketIo> {
+        let mut request = format!("ws://{}{path}", self.endpoint.authority())
             .into_client_request()
             .map_err(|error| Error::invalid("server", "cannot be asked").with_source(error))?;
         if let Some(header) = self.authorization() {
@@ -53,11 +61,13 @@ impl HttpControlPlane {
             }
             error => broken(error),
         })?;
-        socket.send(Message::text(text)).await.map_err(broken)?;
+        if let Some(text) = first {
+            socket.send(Message::text(text)).await.map_err(broken)?;
+        }
         loop {
             match socket.next().await {
                 Some(Ok(Message::Text(answer))) if answer.as_str() == wire::OPENED => {
-                    return Ok(Box::new(SocketIo { socket, left: Bytes::new() }));
+                    return Ok(SocketIo { socket, left: Bytes::new() });
                 }
                 Some(Ok(Message::Text(answer))) => {
                     let problem: Problem = serde_json::from_str(&answer).map_err(|error| {

@@ -61,7 +61,7 @@ fn operation(route: &RouteInfo) -> Value {
         responses.insert("202".to_owned(), json!({ "description": "under way", "content": content("Operation") }));
     }
     let status = match route.path {
-        "/v1/vms/{vm}/open" => "101",
+        "/v1/vms/{vm}/open" | "/v1/vms/{vm}/console" => "101",
         "/v1/images/{id}" => "204",
         _ => "200",
     };

@@ -2,7 +2,7 @@
 //!
 //! The client's first message is the call, as JSON text. The server answers with a text message: `{"opened":true}`, or a
 //! problem and the end. From then on every binary message is a piece of the raw stream of the agent's frames, whose
-//! boundaries mean nothing.
+//! boundaries mean nothing. A console has no call: the server's answer comes first, and the stream is the serial line's bytes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,8 @@ use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use serde::Deserialize;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role};
@@ -25,11 +26,10 @@ use super::accept::Alive;
 use super::answer::{Answer, Failure};
 use super::auth::Who;
 use super::patience::Unhurried;
-use super::request::{VmPath, parse};
+use super::request::{Params, VmPath, parse};
 use crate::api::guest::GuestCall;
 use crate::api::v1::Problem;
 use crate::error::{Error, ErrorKind, Result};
-use crate::guest::GuestIoBox;
 use crate::http::wire;
 use crate::service::{Caller, VmRef};
 
@@ -41,12 +41,39 @@ const PING_AFTER: Duration = Duration::from_secs(30);
 
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
-pub(super) async fn open(
+pub(super) async fn open(State(app): State<Arc<App>>, Who(caller): Who, VmPath(vm): VmPath, request: Request) -> Answer {
+    upgraded(app, caller, vm, What::Call, request).await
+}
+
+/// How much of the log comes before what is new.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ConsoleQuery {
+    tail: Option<usize>,
+}
+
+pub(super) async fn console(
     State(app): State<Arc<App>>,
     Who(caller): Who,
     VmPath(vm): VmPath,
-    mut request: Request,
+    Params(query): Params<ConsoleQuery>,
+    request: Request,
 ) -> Answer {
+    let tail = query.tail.unwrap_or_default();
+    if tail > wire::MAX_LOG {
+        return Err(Error::invalid("tail", format!("a log has at most {} bytes", wire::MAX_LOG)).into());
+    }
+    upgraded(app, caller, vm, What::Console { tail }, request).await
+}
+
+/// What a stream leads to.
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Call,
+    Console { tail: usize },
+}
+
+async fn upgraded(app: Arc<App>, caller: Caller, vm: VmRef, what: What, mut request: Request) -> Answer {
     // Whoever may not know of the VM learns nothing here either.
     app.plane.vm(&caller, &vm).await?;
     let key = websocket_key(request.headers())?;
@@ -64,7 +91,7 @@ pub(super) async fn open(
                 }
                 let config = Some(wire::socket_config());
                 let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, config).await;
-                serve(app, caller, vm, socket).await;
+                serve(app, caller, vm, what, socket).await;
             }
             Err(error) => tracing::debug!(%error, "a client left before its stream was open"),
         }
@@ -101,10 +128,15 @@ fn websocket_key(headers: &HeaderMap) -> Result<String> {
     Ok(derive_accept_key(key.as_bytes()))
 }
 
-async fn serve(app: Arc<App>, caller: Caller, vm: VmRef, mut socket: Socket) {
-    let opened = match first_call(&mut socket).await {
-        Ok(call) => app.plane.open(&caller, &vm, &call).await,
-        Err(error) => Err(error),
+async fn serve(app: Arc<App>, caller: Caller, vm: VmRef, what: What, mut socket: Socket) {
+    let opened: Result<Box<dyn Io>> = match what {
+        What::Call => match first_call(&mut socket).await {
+            Ok(call) => app.plane.open(&caller, &vm, &call).await.map(|guest| Box::new(guest) as Box<dyn Io>),
+            Err(error) => Err(error),
+        },
+        What::Console { tail } => {
+            app.plane.console(&caller, &vm, tail).await.map(|console| Box::new(console) as Box<dyn Io>)
+        }
     };
     let ended = match opened {
         Ok(guest) => {
@@ -119,6 +151,10 @@ async fn serve(app: Arc<App>, caller: Caller, vm: VmRef, mut socket: Socket) {
         tracing::debug!(error = %error.chain(), "a stream ended badly");
     }
 }
+
+/// A stream of either kind.
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 async fn first_call(socket: &mut Socket) -> Result<GuestCall> {
     let late = |_| Error::new(ErrorKind::DeadlineExceeded, "the client did not say what it wants");
@@ -138,7 +174,7 @@ async fn refuse(mut socket: Socket, error: &Error) -> Result<()> {
 }
 
 /// Both ways until either side ends. Each way holds at most one piece: who reads slowly is written to slowly.
-async fn pump(mut socket: Socket, guest: GuestIoBox) -> Result<()> {
+async fn pump(mut socket: Socket, guest: Box<dyn Io>) -> Result<()> {
     socket.send(Message::text(wire::OPENED)).await.map_err(broken)?;
     let (mut to_client, mut from_client) = socket.split();
     let (mut from_guest, mut to_guest) = tokio::io::split(guest);

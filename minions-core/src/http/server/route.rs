@@ -99,6 +99,14 @@ fn table() -> Vec<(RouteInfo, Handler)> {
         (
             RouteInfo {
                 answer: None,
+                query: &[("tail", "begin with at most this many bytes from the end of the log, 0 to 1048576")],
+                ..read("/v1/vms/{vm}/console", "", "The guest's serial line, as a WebSocket: its bytes, both ways")
+            },
+            get(open::console),
+        ),
+        (
+            RouteInfo {
+                answer: None,
                 query: &[("max", "at most this many bytes from the end, 1 to 1048576")],
                 ..read("/v1/vms/{vm}/logs", "", "The end of the guest's serial log, raw")
             },

@@ -1,10 +1,12 @@
-//! The guest's serial log: a ring in the monitor's memory, drained into a bounded file when somebody asks.
+//! The guest's serial log: a ring in the monitor's memory, drained into a bounded file when somebody asks. While somebody is
+//! attached the serial line ends in a socket instead, and whoever keeps that one writes the file.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::error::QemuError;
 use super::wire::{Qmp, base64};
@@ -42,16 +44,18 @@ impl LastWords {
     }
 }
 
+/// The monitor's name for the guest's serial line.
+const SERIAL: &str = "serial0";
+
+/// How much one read of the ring brings.
+const PIECE: usize = 64 << 10;
+
 /// Moves what the ring holds to the file.
 pub(super) async fn drain(qmp: &mut Qmp, path: &Path) -> Result<(), QemuError> {
-    const PIECE: usize = 64 << 10;
     let mut most = RING / PIECE as u64 + 1;
     while most > 0 {
         most -= 1;
-        let arguments = json!({ "device": "serial0", "size": PIECE, "format": "base64" });
-        let answer = qmp.ask("ringbuf-read", arguments).await?;
-        let bytes = answer.as_str().and_then(base64);
-        let bytes = bytes.ok_or_else(|| QemuError::Protocol("a log that is not base 64".to_owned()))?;
+        let bytes = read(&qmp.ask("ringbuf-read", one_read()).await?)?;
         append(path, &bytes).map_err(QemuError::io("keep the serial log"))?;
         if bytes.len() < PIECE {
             break;
@@ -60,11 +64,47 @@ pub(super) async fn drain(qmp: &mut Qmp, path: &Path) -> Result<(), QemuError> {
     Ok(())
 }
 
+fn one_read() -> Value {
+    json!({ "device": SERIAL, "size": PIECE, "format": "base64" })
+}
+
+fn read(answer: &Value) -> Result<Vec<u8>, QemuError> {
+    let bytes = answer.as_str().and_then(base64);
+    bytes.ok_or_else(|| QemuError::Protocol("a log that is not base 64".to_owned()))
+}
+
+/// Whether the serial line ends in the ring.
+pub(super) async fn is_ring(qmp: &mut Qmp) -> Result<bool, QemuError> {
+    let all = qmp.ask("query-chardev", Value::Null).await?;
+    let serial = all.as_array().into_iter().flatten().find(|one| one["label"] == SERIAL);
+    Ok(serial.is_some_and(|serial| serial["filename"] == "ringbuf"))
+}
+
+/// Lets the serial line end in the ring from now on.
+pub(super) async fn to_ring(qmp: &mut Qmp) -> Result<(), QemuError> {
+    let backend = json!({ "type": "ringbuf", "data": { "size": RING } });
+    qmp.ask("chardev-change", json!({ "id": SERIAL, "backend": backend })).await.map(drop)
+}
+
+/// Lets the serial line end in a socket from now on. What was in the ring is in the file then, but for what the guest
+/// printed between two commands that the monitor has in its hands at once.
+pub(super) async fn to_socket(qmp: &mut Qmp, socket: BorrowedFd<'_>, path: &Path) -> Result<(), QemuError> {
+    const NAME: &str = "console";
+    drain(qmp, path).await?;
+    qmp.give(NAME, socket).await?;
+    drain(qmp, path).await?;
+    let address = json!({ "type": "fd", "data": { "str": NAME } });
+    let backend = json!({ "type": "socket", "data": { "addr": address, "server": false } });
+    let change = json!({ "id": SERIAL, "backend": backend });
+    let [last, _] = qmp.ask_both([("ringbuf-read", one_read()), ("chardev-change", change)]).await?;
+    append(path, &read(&last)?).map_err(QemuError::io("keep the serial log"))
+}
+
 fn older(path: &Path) -> std::path::PathBuf {
     path.with_extension("1")
 }
 
-fn append(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn append(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = files::open_write(path, 0o600)?;
     if file.seek(SeekFrom::End(0))? > KEPT {
         std::fs::rename(path, older(path))?;

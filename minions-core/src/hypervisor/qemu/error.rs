@@ -15,6 +15,8 @@ pub(super) enum QemuError {
     Missing { what: &'static str, path: PathBuf },
     #[error("a monitor of {id} with epoch {have} is alive, not {want}")]
     Epoch { id: VmId, have: u64, want: u64 },
+    #[error("no monitor of {id} is alive on this host")]
+    NoMonitor { id: VmId },
     #[error("this hypervisor has no tap interfaces, only its own network")]
     Nic,
     #[error("{what} ended before it was ready: {said}")]
@@ -44,6 +46,7 @@ impl From<QemuError> for Error {
             QemuError::Program { .. } => Self::new(ErrorKind::Unsupported, text).with_reason("host_misconfigured"),
             QemuError::DirTooLong { .. } => Self::invalid("dir", text),
             QemuError::Missing { .. } => Self::not_found(text).with_reason("host_misconfigured"),
+            QemuError::NoMonitor { .. } => Self::not_found(text),
             QemuError::Epoch { .. } => Self::new(ErrorKind::Conflict, text),
             QemuError::Nic => Self::new(ErrorKind::Unsupported, text),
             QemuError::Died { .. } => Self::new(ErrorKind::Unavailable, text).with_effect(Effect::Unknown),

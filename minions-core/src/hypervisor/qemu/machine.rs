@@ -80,6 +80,15 @@ impl Machine {
         self.talk(async |qmp| qmp.phase().await).await
     }
 
+    /// The same, when it is seen for the first time after another daemon: whoever was attached through that one is gone.
+    async fn settled_phase(&self) -> Result<VmmPhase, QemuError> {
+        self.talk(async |qmp| {
+            self.settle(qmp).await?;
+            qmp.phase().await
+        })
+        .await
+    }
+
     /// The epoch of a live monitor.
     pub fn epoch(&self, monitor: &Process) -> Result<Option<u64>, QemuError> {
         match monitor.args() {
@@ -96,7 +105,7 @@ impl Machine {
             && let Some(epoch) = self.epoch(monitor)?
         {
             let since = monitor.since().map_err(QemuError::io("read when a monitor was started"));
-            match (self.phase().await, since) {
+            match (self.settled_phase().await, since) {
                 (Ok(phase), Ok(since)) => return Ok(Some(VmmStatus { epoch, phase, since })),
                 (Err(error), _) | (_, Err(error)) => {
                     // It may have died under our eyes.
@@ -184,14 +193,36 @@ impl Machine {
         {
             return Err(error);
         }
+        self.tail(max).await
+    }
+
+    /// The same, as far as it was read.
+    pub async fn tail(&self, max: usize) -> Result<Vec<u8>, QemuError> {
         let mut said = self.hypervisor.last_words().of(self.id);
         said.extend(self.said(max).await?);
         Ok(said.split_off(said.len().saturating_sub(max)))
     }
 
+    /// All that the guest has said until now is in the file then.
     async fn drain(&self) -> Result<(), QemuError> {
         let path = self.places.console();
-        self.talk(async |qmp| console::drain(qmp, &path).await).await
+        loop {
+            if self.heard().await {
+                return Ok(());
+            }
+            let drained = self.talk(async |qmp| {
+                // Somebody may have attached while we waited for our turn.
+                let ours = !self.hypervisor.lines().is_kept(self.id);
+                if ours {
+                    self.settle(qmp).await?;
+                    console::drain(qmp, &path).await?;
+                }
+                Ok(ours)
+            });
+            if drained.await? {
+                return Ok(());
+            }
+        }
     }
 
     /// The end of what was read of the log.

@@ -16,6 +16,7 @@ mod command;
 mod console;
 mod error;
 mod initrd;
+mod line;
 mod machine;
 mod places;
 mod preflight;
@@ -31,7 +32,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
-use super::{Hypervisor, HypervisorCapabilities, VmmConfig, VmmStatus};
+use super::{ConsoleBox, Hypervisor, HypervisorCapabilities, VmmConfig, VmmStatus};
 use crate::env::{CallCx, Env};
 use crate::error::{Effect, Error, Result};
 use crate::host::{files, key::Holders, process};
@@ -43,6 +44,7 @@ pub use probe::{KvmProbe, KvmVerdict, probe_kvm};
 
 use console::LastWords;
 use error::QemuError;
+use line::Lines;
 use machine::Machine;
 use places::Places;
 
@@ -75,6 +77,7 @@ struct Inner {
     /// Who holds which key, as last seen. Held while the host's processes are searched, never across an await.
     holders: Mutex<Holders>,
     last_words: Mutex<LastWords>,
+    lines: Mutex<Lines>,
     /// Whether a monitor can become the user that its VM has.
     own_users: bool,
     /// One change at a time for each VM, and one conversation with each monitor.
@@ -83,11 +86,13 @@ struct Inner {
 
 type Turns = HashMap<(VmId, Turn), Arc<AsyncMutex<()>>>;
 
-/// What is done one at a time. Two things, so that whoever looks does not wait for a guest's grace to pass.
+/// What is done one at a time. Several things, so that whoever looks does not wait for a guest's grace to pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Turn {
     Change,
     Talk,
+    /// Attaching to the serial line, or taking it back.
+    Attach,
 }
 
 impl QemuHypervisor {
@@ -106,6 +111,7 @@ impl QemuHypervisor {
             env,
             holders: Mutex::default(),
             last_words: Mutex::default(),
+            lines: Mutex::default(),
             own_users: process::may_start_as_others(),
             turns: Mutex::default(),
         })))
@@ -114,6 +120,11 @@ impl QemuHypervisor {
     /// Never held across an await.
     fn last_words(&self) -> MutexGuard<'_, LastWords> {
         self.0.last_words.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Never held across an await.
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.0.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn turn(&self, id: VmId, turn: Turn) -> OwnedMutexGuard<()> {
@@ -229,6 +240,17 @@ impl Hypervisor for QemuHypervisor {
 
     async fn console_log(&self, cx: &CallCx, id: VmId, max: usize) -> Result<Vec<u8>> {
         cx.bound(async { Ok(self.machine(id).console(max).await?) }).await
+    }
+
+    async fn console(&self, cx: &CallCx, id: VmId, tail: usize) -> Result<ConsoleBox> {
+        // On a task of its own: a caller that is gone must not leave a line that ends nowhere.
+        let machine = self.machine(id);
+        let task = tokio::spawn(async move { machine.attach(tail).await });
+        cx.bound(async {
+            let attached = task.await.map_err(|error| Error::internal("attaching ended early").with_source(error))?;
+            Ok(attached?)
+        })
+        .await
     }
 }
 

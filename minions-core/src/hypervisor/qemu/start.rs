@@ -94,7 +94,10 @@ impl Machine {
         match talk.await {
             // Whoever ends right after listening has said why.
             Err(QemuError::Closed) => Err(QemuError::Died { what: "the monitor", said: spawned.errors() }),
-            answered => answered.map(drop),
+            answered => {
+                self.hypervisor.lines().note_settled(self.id);
+                answered.map(drop)
+            }
         }
     }
 

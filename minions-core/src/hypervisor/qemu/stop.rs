@@ -64,6 +64,9 @@ impl Machine {
             process.kill().map_err(&io)?;
             process.exited().await.map_err(&io)?;
         }
+        // Who kept its serial line hears its end now, and writes what it has heard: not behind our back.
+        self.line_ends().await;
+        self.hypervisor.lines().forget(self.id);
         let places = self.places.clone();
         let swept = tokio::task::spawn_blocking(move || sweep(&places)).await;
         swept.map_err(io::Error::other).flatten().map_err(QemuError::io("remove what is left of a VM"))

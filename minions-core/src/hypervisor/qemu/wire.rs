@@ -1,9 +1,12 @@
 //! QMP: JSON lines on the monitor's control socket.
 
+use std::io::IoSlice;
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest};
 use tokio::net::UnixStream;
 
 use super::error::QemuError;
@@ -63,28 +66,61 @@ impl Qmp {
 
     /// One command and its answer; events in between are left out.
     pub async fn ask(&mut self, command: &'static str, arguments: Value) -> Result<Value, QemuError> {
-        let mut words = json!({ "execute": command });
-        if !arguments.is_null() {
-            words["arguments"] = arguments;
-        }
         let talk = async {
-            let text = format!("{words}\n");
+            let text = words(command, arguments);
             self.0.get_mut().write_all(text.as_bytes()).await.map_err(|_| QemuError::Closed)?;
-            loop {
-                let mut answer = self.line().await?;
-                if let Some(value) = answer.get_mut("return") {
-                    return Ok(value.take());
-                }
-                if let Some(error) = answer.get("error") {
-                    let reason = error.get("desc").and_then(Value::as_str).unwrap_or("no reason given");
-                    return Err(QemuError::Refused { command, reason: reason.chars().take(300).collect() });
-                }
-                if answer.get("event").is_none() {
-                    return Err(QemuError::Protocol(short(&answer)));
-                }
-            }
+            self.answer(command).await
         };
         tokio::time::timeout(PATIENCE, talk).await.map_err(|_| QemuError::Mute)?
+    }
+
+    /// Two commands, the second of which is there before the first is answered: as little as can be happens between them.
+    pub async fn ask_both(&mut self, commands: [(&'static str, Value); 2]) -> Result<[Value; 2], QemuError> {
+        let talk = async {
+            let [(first, arguments), (second, more)] = commands;
+            let text = words(first, arguments) + &words(second, more);
+            self.0.get_mut().write_all(text.as_bytes()).await.map_err(|_| QemuError::Closed)?;
+            let answered = self.answer(first).await;
+            let last = self.answer(second).await;
+            Ok([answered?, last?])
+        };
+        tokio::time::timeout(PATIENCE, talk).await.map_err(|_| QemuError::Mute)?
+    }
+
+    /// Gives the monitor an open file, under a name.
+    pub async fn give(&mut self, name: &str, file: BorrowedFd<'_>) -> Result<(), QemuError> {
+        let text = words("getfd", json!({ "fdname": name }));
+        let stream = self.0.get_mut();
+        let send = || {
+            let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            let files = [file];
+            control.push(SendAncillaryMessage::ScmRights(&files));
+            Ok(sendmsg(&*stream, &[IoSlice::new(text.as_bytes())], &mut control, SendFlags::NOSIGNAL)?)
+        };
+        let sent = tokio::time::timeout(PATIENCE, stream.async_io(Interest::WRITABLE, send)).await;
+        let sent = sent.map_err(|_| QemuError::Mute)?.map_err(|_| QemuError::Closed)?;
+        if sent < text.len() {
+            // A line this short goes as a whole into a buffer that is empty.
+            return Err(QemuError::Closed);
+        }
+        tokio::time::timeout(PATIENCE, self.answer("getfd")).await.map_err(|_| QemuError::Mute)?.map(drop)
+    }
+
+    async fn answer(&mut self, command: &'static str) -> Result<Value, QemuError> {
+        loop {
+            let mut answer = self.line().await?;
+            if let Some(value) = answer.get_mut("return") {
+                return Ok(value.take());
+            }
+            if let Some(error) = answer.get("error") {
+                let reason = error.get("desc").and_then(Value::as_str).unwrap_or("no reason given");
+                return Err(QemuError::Refused { command, reason: reason.chars().take(300).collect() });
+            }
+            if answer.get("event").is_none() {
+                return Err(QemuError::Protocol(short(&answer)));
+            }
+        }
     }
 
     async fn line(&mut self) -> Result<Value, QemuError> {
@@ -96,6 +132,14 @@ impl Qmp {
                 .map_err(|_| QemuError::Protocol(String::from_utf8_lossy(&line).chars().take(80).collect())),
         }
     }
+}
+
+fn words(command: &str, arguments: Value) -> String {
+    let mut words = json!({ "execute": command });
+    if !arguments.is_null() {
+        words["arguments"] = arguments;
+    }
+    format!("{words}\n")
 }
 
 fn short(value: &Value) -> String {

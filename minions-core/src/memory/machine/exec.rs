@@ -49,7 +49,7 @@ async fn send(frames: &mpsc::Sender<Frame>, frame: Frame) -> Result<()> {
 }
 
 /// Where the program begins, or why it cannot.
-fn shell(machine: &Machine, request: &ExecRequest) -> Result<Shell> {
+pub(super) fn shell(machine: &Machine, request: &ExecRequest) -> Result<Shell> {
     request.check()?;
     let user = match request.user.as_deref() {
         None | Some("root" | "0") => "root",

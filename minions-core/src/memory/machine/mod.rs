@@ -10,6 +10,7 @@ mod output;
 mod programs;
 mod ready;
 mod script;
+mod serial;
 mod session;
 mod shell;
 mod tar;

@@ -19,6 +19,8 @@ pub(super) enum Output {
         frames: mpsc::Sender<Frame>,
         terminal: bool,
     },
+    /// The guest's serial line, which is a terminal.
+    Serial(Machine),
     /// The end of a file.
     File {
         machine: Machine,
@@ -33,6 +35,12 @@ impl Output {
         match self {
             Self::Null => Ok(()),
             Self::File { machine, path } => machine.disks(|disks| disks.append(path, &bytes)),
+            Self::Serial(machine) => {
+                machine.print(&cooked(&bytes))?;
+                // A line takes its time, and others theirs.
+                tokio::task::yield_now().await;
+                Ok(())
+            }
             Self::Host { channel, frames, terminal } => {
                 let bytes = if *terminal { cooked(&bytes) } else { bytes };
                 for part in bytes.chunks(CHUNK) {

@@ -55,7 +55,7 @@ async fn say(machine: &Machine, stream: DuplexStream, boot: Duration) -> Result<
     if let Some(hostname) = ack.hostname {
         machine.monitor(|monitor| monitor.hostname = hostname)?;
     }
-    machine.monitor(|monitor| monitor.console.extend_from_slice(b"minions: ready\r\n"))
+    machine.print(b"minions: ready\r\nminions: press Enter for a shell\r\n")
 }
 
 impl Machine {
