@@ -14,8 +14,8 @@ use minions_core::api::guest::{
 use minions_core::api::v1;
 use minions_core::error::{Effect, Error, ErrorKind, Result};
 use minions_core::guest::GuestIoBox;
-use minions_core::hypervisor::Line;
 use minions_core::http::server::{ApiServer, Listener, Settings};
+use minions_core::hypervisor::Line;
 use minions_core::service::{Caller, ConsoleBox, ControlPlane, IdempotencyKey, VmAction, VmRef};
 use minions_core::types::*;
 

@@ -48,7 +48,8 @@ impl Line {
     /// Somebody more, who reads this first.
     pub fn attach(&mut self, first: &[u8]) -> ConsoleBox {
         let most = first.len().saturating_add(HELD);
-        let heard = Heard { bytes: first.iter().copied().collect(), most, lost: 0, ended: false, gone: false, waker: None };
+        let heard =
+            Heard { bytes: first.iter().copied().collect(), most, lost: 0, ended: false, gone: false, waker: None };
         let ear = Arc::new(Ear(Mutex::new(heard)));
         self.attached.push(ear.clone());
         Box::new(Console {

@@ -104,11 +104,7 @@ enum Typed {
 }
 
 /// What is typed, to the guest, until it ends or somebody wants to leave.
-async fn type_on(
-    mut stdin: impl AsyncRead + Unpin,
-    mut to: WriteHalf<ConsoleBox>,
-    escape: Option<u8>,
-) -> Typed {
+async fn type_on(mut stdin: impl AsyncRead + Unpin, mut to: WriteHalf<ConsoleBox>, escape: Option<u8>) -> Typed {
     let mut piece = vec![0; PIECE];
     loop {
         // A stdin that cannot be read is one that has ended.

@@ -41,7 +41,12 @@ const PING_AFTER: Duration = Duration::from_secs(30);
 
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
-pub(super) async fn open(State(app): State<Arc<App>>, Who(caller): Who, VmPath(vm): VmPath, request: Request) -> Answer {
+pub(super) async fn open(
+    State(app): State<Arc<App>>,
+    Who(caller): Who,
+    VmPath(vm): VmPath,
+    request: Request,
+) -> Answer {
     upgraded(app, caller, vm, What::Call, request).await
 }
 

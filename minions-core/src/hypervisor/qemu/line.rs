@@ -46,9 +46,14 @@ struct Kept {
 }
 
 enum Ask {
-    Attach { tail: usize, to: oneshot::Sender<ConsoleBox> },
+    Attach {
+        tail: usize,
+        to: oneshot::Sender<ConsoleBox>,
+    },
     /// Everything that the guest has said until now shall be in the file.
-    Hear { done: oneshot::Sender<()> },
+    Hear {
+        done: oneshot::Sender<()>,
+    },
 }
 
 impl Lines {

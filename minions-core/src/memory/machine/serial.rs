@@ -50,7 +50,8 @@ impl Machine {
         }
         let left = |monitor: &mut Monitor| boot.saturating_sub(monitor.booted.elapsed());
         tokio::time::sleep(self.monitor(left).unwrap_or(Duration::ZERO)).await;
-        let mut keyboard = Keyboard { machine: self.clone(), typed: &mut typed, terminal: Terminal::default(), rest: Vec::new() };
+        let mut keyboard =
+            Keyboard { machine: self.clone(), typed: &mut typed, terminal: Terminal::default(), rest: Vec::new() };
         // Both end with the machine.
         while keyboard.enter().await.is_some() && keyboard.shell().await.is_some() {}
     }
