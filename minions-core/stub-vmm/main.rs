@@ -13,6 +13,8 @@
 
 mod helper;
 mod monitor;
+mod serial;
+mod talk;
 
 use std::process::ExitCode;
 

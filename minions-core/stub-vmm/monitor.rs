@@ -1,8 +1,9 @@
 //! In the place of QEMU: locks the disks, answers QMP, and has the agent as its guest.
 
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use minions_core::agent::{self, Door, ReadyDoor, ServeOptions, serve};
@@ -10,13 +11,14 @@ use minions_core::guest::{AGENT_PORT, READY_PORT};
 use minions_core::host::{files, lock};
 use minions_core::types::names;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::after;
 use crate::helper::guest_port;
+use crate::serial::Serial;
+use crate::talk::Talk;
 
 /// What the kernel's command line asks of the guest.
 struct Script {
@@ -48,8 +50,8 @@ pub async fn run(words: &[String]) -> Result<(), String> {
     let secret = secret(&bytes).ok_or("the initrd has no secret behind it")?;
     // Held for life, as the real one holds its locks.
     let _disks = disks(words)?;
-    let machine =
-        Arc::new(Machine { phase: watch::Sender::new(Phase::Prepared), log: Mutex::default(), deaf: script.deaf });
+    let phase = watch::Sender::new(Phase::Prepared);
+    let machine = Arc::new(Machine { phase, serial: Mutex::new(Serial::default()), deaf: script.deaf });
     let mut talks = JoinSet::new();
     for socket in &sockets {
         let listener = UnixListener::bind(socket).map_err(|error| error.to_string())?;
@@ -84,17 +86,39 @@ enum Phase {
 
 struct Machine {
     phase: watch::Sender<Phase>,
-    /// What nobody has read yet of the serial log.
-    log: Mutex<String>,
+    serial: Mutex<Serial>,
     deaf: bool,
 }
 
 impl Machine {
     fn enter(&self, phase: Phase) {
-        let line = if phase == Phase::Running { "stub: up\r\n" } else { "stub: powered off\r\n" };
+        let up = concat!("stub: up\r\n", "minions: press Enter for a shell\r\n");
+        let line = if phase == Phase::Running { up } else { "stub: powered off\r\n" };
         let entered = self.phase.send_if_modified(|known| std::mem::replace(known, phase) != phase);
         if entered {
-            self.log.lock().unwrap_or_else(PoisonError::into_inner).push_str(line);
+            self.serial().print(line);
+        }
+    }
+
+    fn serial(&self) -> MutexGuard<'_, Serial> {
+        self.serial.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Machine {
+    fn change_serial(&self, command: &Value, given: Option<OwnedFd>) -> Value {
+        let socket = command["arguments"]["backend"]["type"] == "socket";
+        let changed = match (socket, given) {
+            (false, _) => Ok(Serial::default()),
+            (true, Some(file)) => Serial::over(file),
+            (true, None) => Err("no file was given".to_owned()),
+        };
+        match changed {
+            Ok(serial) => {
+                *self.serial() = serial;
+                json!({"return": {}})
+            }
+            Err(desc) => json!({"error": {"class": "GenericError", "desc": desc}}),
         }
     }
 }
@@ -131,27 +155,24 @@ async fn control(listener: UnixListener, machine: Arc<Machine>) {
     }
 }
 
-async fn converse(stream: UnixStream, machine: &Machine) -> Option<()> {
-    let (from, mut to) = stream.into_split();
-    let mut lines = BufReader::new(from).lines();
-    let mut say = async |value: Value| to.write_all(format!("{value}\r\n").as_bytes()).await.ok();
-    say(json!({"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}}, "capabilities": []}})).await?;
+async fn converse(stream: UnixStream, machine: &Arc<Machine>) -> Option<()> {
+    let mut talk = Talk { stream, heard: Vec::new(), given: None };
+    talk.say(&json!({"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}}, "capabilities": []}})).await?;
     let mut phase = machine.phase.subscribe();
     phase.mark_unchanged();
     loop {
-        let line = tokio::select! {
-            line = lines.next_line() => line.ok()??,
+        let command = tokio::select! {
+            command = talk.next() => command?,
             Ok(()) = phase.changed() => {
                 if *phase.borrow_and_update() == Phase::Shutdown {
-                    say(json!({"event": "SHUTDOWN", "data": {"guest": true}})).await?;
+                    talk.say(&json!({"event": "SHUTDOWN", "data": {"guest": true}})).await?;
                 }
                 continue;
             }
         };
-        let command: Value = serde_json::from_str(&line).unwrap_or_default();
         let now = *machine.phase.borrow();
         let answer = match command["execute"].as_str() {
-            Some("qmp_capabilities") => json!({"return": {}}),
+            Some("qmp_capabilities" | "getfd") => json!({"return": {}}),
             Some("query-status") => {
                 let status = match now {
                     Phase::Prepared => "prelaunch",
@@ -171,16 +192,21 @@ async fn converse(stream: UnixStream, machine: &Machine) -> Option<()> {
                 json!({"return": {}})
             }
             Some("quit") => {
-                say(json!({"return": {}})).await;
+                talk.say(&json!({"return": {}})).await;
                 return Some(());
             }
-            Some("ringbuf-read") => {
-                let read = std::mem::take(&mut *machine.log.lock().unwrap_or_else(PoisonError::into_inner));
-                json!({"return": base64(read.as_bytes())})
+            Some("ringbuf-read") => match &mut *machine.serial() {
+                Serial::Ring(log) => json!({"return": base64(std::mem::take(log).as_bytes())}),
+                Serial::Socket(_) => json!({"error": {"class": "GenericError", "desc": "serial0 is not a ringbuf"}}),
+            },
+            Some("query-chardev") => {
+                let filename = machine.serial().filename();
+                json!({"return": [{"label": "serial0", "frontend-open": true, "filename": filename}]})
             }
+            Some("chardev-change") => machine.change_serial(&command, talk.given.take()),
             other => json!({"error": {"class": "CommandNotFound", "desc": format!("the stub has no {other:?}")}}),
         };
-        say(answer).await?;
+        talk.say(&answer).await?;
     }
 }
 

@@ -19,6 +19,7 @@ use std::any::Any;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use lab::{Lab, Leftovers};
@@ -28,7 +29,7 @@ use minions_core::guest::vsock::VsockChannel;
 use minions_core::guest::{GuestChannel, GuestChannelExt, client};
 use minions_core::host::files;
 use minions_core::hypervisor::qemu::{Accel, QemuConfig, QemuHypervisor};
-use minions_core::hypervisor::{DynHypervisor, Hypervisor, VmmConfig, VmmPhase};
+use minions_core::hypervisor::{ConsoleBox, DynHypervisor, Hypervisor, VmmConfig, VmmPhase};
 use minions_core::image::{BuildConfig, build_busybox};
 use minions_core::network::user::{UserNetwork, UserNetworkConfig};
 use minions_core::storage::VolumeStatus;
@@ -41,6 +42,7 @@ use minions_core::types::{
     AgentSecret, BootFiles, ByteSize, Cid, DiskAttachment, DiskRole, FileDigest, GuestNet, ImageBundle, ImageDefaults,
     ImageManifest, MacAddr, NicAttachment, NicBackend, StopHow, Vcpus, VmId, VolumeId,
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Three small files, and the id of what they hold.
 fn bundle(folder: &Path) -> ImageBundle {
@@ -132,6 +134,7 @@ async fn programs(dir: &Path) -> Programs {
 struct Host {
     _leftovers: Leftovers,
     folder: tempfile::TempDir,
+    config: QemuConfig,
     hypervisor: DynHypervisor,
     image: ImageBundle,
 }
@@ -154,8 +157,13 @@ impl Host {
             max_vcpus: 4,
             max_memory: ByteSize::gib(4),
         };
-        let hypervisor: DynHypervisor = Arc::new(QemuHypervisor::open(config, Env::system()).await.unwrap());
-        Self { _leftovers: Leftovers(folder.path().to_owned()), folder, hypervisor, image }
+        let hypervisor = Self::open(config.clone()).await;
+        Self { _leftovers: Leftovers(folder.path().to_owned()), folder, config, hypervisor, image }
+    }
+
+    /// A daemon's view of it.
+    async fn open(config: QemuConfig) -> DynHypervisor {
+        Arc::new(QemuHypervisor::open(config, Env::system()).await.unwrap())
     }
 
     fn vm(&self, id: VmId, epoch: u64, cid: Cid) -> VmmConfig {
@@ -197,6 +205,10 @@ impl Prepare for Host {
     async fn kill(&self, id: VmId) -> bool {
         // QEMU alone: its words name the VM with its epoch.
         lab::kill_below(self.folder.path(), &format!("{id}@")) == 1
+    }
+
+    fn greeting(&self) -> Option<&'static str> {
+        Some("press Enter for a shell")
     }
 }
 
@@ -311,4 +323,72 @@ async fn a_start_clears_away_a_monitor_whose_guest_has_ended() {
     }
     host.hypervisor.ensure_absent(&cx(), config.id, &StopHow::DEFAULT).await.unwrap();
     assert_eq!(lab::processes(host.folder.path(), ""), Vec::<i32>::new());
+}
+
+/// What was read when a text came.
+async fn until(console: &mut ConsoleBox, text: &str) -> String {
+    let mut read = Vec::new();
+    while !String::from_utf8_lossy(&read).contains(text) {
+        let mut piece = [0; 4096];
+        let count = tokio::time::timeout(Duration::from_secs(120), console.read(&mut piece)).await.unwrap().unwrap();
+        assert_ne!(count, 0, "the end, and no {text}");
+        read.extend_from_slice(&piece[..count]);
+    }
+    String::from_utf8_lossy(&read).into_owned()
+}
+
+#[tokio::test]
+async fn a_daemon_that_dies_while_somebody_is_attached_leaves_a_line_that_the_next_one_takes_back() {
+    let host = Host::new().await;
+    for (number, observed) in [(4, true), (5, false)] {
+        let (id, word) = (VmId::from_bits(number.into()), "a-word");
+        let config = host.vm(id, 1, Cid::new(number).unwrap());
+        host.hypervisor.ensure_running(&cx(), &config).await.unwrap();
+        // A daemon with a runtime of its own, whose tasks and files go with it.
+        let qemu = host.config.clone();
+        let died = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+            let console = runtime.block_on(async {
+                let mut console = Host::open(qemu).await.console(&cx(), id, 1 << 20).await.unwrap();
+                until(&mut console, "press Enter for a shell").await;
+                console.write_all(word.as_bytes()).await.unwrap();
+                until(&mut console, word).await;
+                console
+            });
+            drop((runtime, console));
+        });
+        died.join().unwrap();
+        let next = Host::open(host.config.clone()).await;
+        if observed {
+            // Whoever only looks at the VM turns the line back: what the guest says from then on is kept.
+            next.observe(&cx(), id).await.unwrap().expect("it runs");
+        }
+        assert!(String::from_utf8_lossy(&next.console_log(&cx(), id, 1 << 20).await.unwrap()).contains(word));
+        let mut console = next.console(&cx(), id, 1 << 20).await.unwrap();
+        console.write_all(b"-again").await.unwrap();
+        until(&mut console, &format!("{word}-again")).await;
+        next.ensure_absent(&cx(), id, &StopHow::Force).await.unwrap();
+    }
+    assert_eq!(lab::processes(host.folder.path(), ""), Vec::<i32>::new());
+    assert_eq!(host.hypervisor.list(&cx()).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn what_a_guest_says_last_is_kept_while_somebody_is_attached() {
+    let host = Host::new().await;
+    let config = host.vm(VmId::from_bits(7), 1, Cid::FIRST);
+    host.hypervisor.ensure_running(&cx(), &config).await.unwrap();
+    let mut console = host.hypervisor.console(&cx(), config.id, 1 << 20).await.unwrap();
+    start_and_power_off(&host, &config).await;
+    host.hypervisor.wait_exit(&cx(), config.id).await.unwrap();
+    host.hypervisor.ensure_absent(&cx(), config.id, &StopHow::Force).await.unwrap();
+    let last = if real() { "Power down" } else { "stub: powered off" };
+    let mut heard = Vec::new();
+    console.read_to_end(&mut heard).await.unwrap();
+    let log = host.hypervisor.console_log(&cx(), config.id, 1 << 20).await.unwrap();
+    for said in [&heard, &log] {
+        let said = String::from_utf8_lossy(said);
+        assert_eq!(said.matches(last).count(), 1, "{said}");
+    }
+    assert_eq!(host.hypervisor.list(&cx()).await.unwrap(), []);
 }

@@ -132,6 +132,10 @@ impl Prepare for HostMachines {
     async fn kill(&self, id: VmId) -> bool {
         self.0.kill_vmm(id)
     }
+
+    fn greeting(&self) -> Option<&'static str> {
+        Some("press Enter for a shell")
+    }
 }
 
 fn hypervisor_scene(around: Around, early: bool) -> HypervisorScene {

@@ -4,6 +4,7 @@
 //! unprivileged users, not from its root. It depends on the wire types and nothing else of the crate.
 
 mod announce;
+mod console;
 mod error;
 mod exec;
 mod files;

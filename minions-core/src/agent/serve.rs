@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use super::log::say;
 use super::status::micros_since_boot;
 use super::{
-    AGENT_PORT, Agent, AgentOptions, Announcement, Door, Machine, ReadyDoor, announce, init, listen, read_secret,
-    supervise,
+    AGENT_PORT, Agent, AgentOptions, Announcement, Door, Machine, ReadyDoor, announce, console, init, listen,
+    read_secret, supervise,
 };
 use crate::api::guest::Nonce;
 use crate::api::guest::handshake::AgentIdentity;
@@ -101,6 +101,8 @@ pub fn main(words: Vec<String>) -> ExitCode {
     let done = match words.next().as_deref() {
         Some("serve") => ServeOptions::parse(words).and_then(|options| blocking(serve(options))),
         Some("supervise") => blocking(supervise(words.collect())),
+        // What the first process starts at its console; nobody else has a use for it.
+        Some(console::WORD) => console::shell(words.next()),
         Some("version" | "--version") => {
             say(format_args!("{}", env!("CARGO_PKG_VERSION")));
             Ok(())

@@ -7,6 +7,7 @@ use rustix::process::{Pid, WaitOptions, wait};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
+use super::console::Desk;
 use super::error::about;
 use super::log::say;
 use super::{power, status};
@@ -24,13 +25,16 @@ pub async fn supervise(words: Vec<String>) -> Result<()> {
     let mut end = watch(SignalKind::terminate())?;
     // What `poweroff` sends to a PID 1.
     let mut power_off = watch(SignalKind::user_defined2())?;
+    // An image's own init puts somebody at its console; where there is none, we do.
+    let mut desk = if init { Desk::find() } else { None };
     let (mut pause, longest) = PAUSE;
     loop {
         let started = Instant::now();
         let agent = start(&words)?;
         loop {
             tokio::select! {
-                _ = deaths.recv() => if collect(agent) { break },
+                _ = deaths.recv() => if collect(agent, &mut desk) { break },
+                () = somebody_comes(&mut desk) => sit(&mut desk),
                 _ = end.recv(), if !init => {
                     let _ = rustix::process::kill_process(agent, rustix::process::Signal::TERM);
                     return Ok(());
@@ -46,7 +50,23 @@ pub async fn supervise(words: Vec<String>) -> Result<()> {
             pause = (pause * 2).min(longest);
         }
         // One that died during the pause woke nobody.
-        collect(agent);
+        collect(agent, &mut desk);
+    }
+}
+
+/// Ends when somebody wants a shell at the console.
+async fn somebody_comes(desk: &mut Option<Desk>) {
+    match desk {
+        Some(desk) => desk.enter().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn sit(desk: &mut Option<Desk>) {
+    if let Some(Err(error)) = desk.as_mut().map(Desk::sit) {
+        // The agent is there all the same.
+        say(format_args!("{}", error.chain()));
+        *desk = None;
     }
 }
 
@@ -76,10 +96,13 @@ fn start(words: &[String]) -> Result<Pid> {
 }
 
 /// Collects everything that has died; says whether the agent was among it.
-fn collect(agent: Pid) -> bool {
+fn collect(agent: Pid, desk: &mut Option<Desk>) -> bool {
     let mut ended = false;
     while let Ok(Some((pid, _))) = wait(WaitOptions::NOHANG) {
         ended |= pid == agent;
+        if let Some(desk) = desk {
+            desk.died(pid);
+        }
     }
     ended
 }

@@ -176,7 +176,7 @@ impl AsyncRead for Console {
 impl AsyncWrite for Console {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
         let over = || io::Error::new(io::ErrorKind::BrokenPipe, "the guest's serial line is gone");
-        let keys = self.keys.clone().ok_or_else(over)?;
+        let keys = self.keys.clone().filter(|_| !self.ear.heard().ended).ok_or_else(over)?;
         if from.is_empty() {
             return Poll::Ready(Ok(0));
         }

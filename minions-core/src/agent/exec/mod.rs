@@ -7,6 +7,9 @@ mod user;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+pub(super) use spawn::PATH;
+pub(super) use user::find as find_user;
+
 use crate::api::guest::{ExecEvent, ExecRequest, FrameReader, FrameWriter};
 use crate::error::Result;
 

@@ -15,7 +15,7 @@ use crate::agent::error::about;
 use crate::api::guest::{ExecRequest, Tty};
 use crate::error::{Error, ErrorKind, Result};
 
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(in crate::agent) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A program that runs.
 pub(super) struct Running {

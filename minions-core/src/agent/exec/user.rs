@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 
 /// Who runs a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct User {
+pub(in crate::agent) struct User {
     pub name: String,
     pub uid: u32,
     pub gid: u32,
@@ -13,7 +13,7 @@ pub(super) struct User {
 }
 
 /// Finds `name`, `uid`, `name:group` or `uid:gid`. Numbers need not be listed; names must.
-pub(super) fn find(wanted: &str) -> Result<User> {
+pub(in crate::agent) fn find(wanted: &str) -> Result<User> {
     // An image without these files has only numbers, and root.
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let group = std::fs::read_to_string("/etc/group").unwrap_or_default();

@@ -18,6 +18,9 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 
 pub(super) async fn announce(machine: Machine, boot: Duration) {
     tokio::time::sleep(boot).await;
+    if machine.print(b"minions: press Enter for a shell\r\n").is_err() {
+        return;
+    }
     let mut pause = PAUSE.0;
     loop {
         // Listens for a new door before it looks for one.
@@ -55,7 +58,7 @@ async fn say(machine: &Machine, stream: DuplexStream, boot: Duration) -> Result<
     if let Some(hostname) = ack.hostname {
         machine.monitor(|monitor| monitor.hostname = hostname)?;
     }
-    machine.print(b"minions: ready\r\nminions: press Enter for a shell\r\n")
+    machine.print(b"minions: ready\r\n")
 }
 
 impl Machine {

@@ -1,9 +1,11 @@
 //! The suite of [`Hypervisor`](crate::hypervisor::Hypervisor).
 
+mod console;
 mod ends;
 mod scene;
 mod starts;
 
+pub use console::*;
 pub use ends::*;
 pub use scene::{HypervisorScene, Prepare};
 pub use starts::*;
@@ -35,6 +37,10 @@ macro_rules! hypervisor_suite {
                 a_wait_ends_with_its_deadline,
                 a_dead_monitor_is_told_and_cleared_by_the_next_start,
                 monitors_do_not_touch_each_other,
+                the_console_of_a_monitor_that_is_not_there_is_not_found,
+                what_is_typed_reaches_the_guest_and_what_it_prints_everybody_and_the_log,
+                the_end_of_a_monitor_is_the_end_of_its_consoles,
+                a_dropped_attach_leaves_a_console_that_works,
             ]
         );
     };

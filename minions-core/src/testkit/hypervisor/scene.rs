@@ -19,6 +19,11 @@ pub trait Prepare: Debug + Send + Sync {
 
     /// Ends a monitor behind the hypervisor's back, as `kill -9` would; `false` where that cannot be done here.
     async fn kill(&self, id: VmId) -> bool;
+
+    /// What a guest prints on its serial line once it gives back what is typed there; `None` where none ever does.
+    fn greeting(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// A hypervisor and what its cases need.
