@@ -133,13 +133,17 @@ impl TokenTable {
         self.entries.is_empty()
     }
 
-    /// Whose token it is. Looks at every entry, whichever matches.
+    /// Whose token it is.
     #[must_use]
     pub fn caller(&self, token: &Token) -> Option<Caller> {
-        let hash = token.hash();
-        self.entries
-            .iter()
-            .fold(None, |found, (caller, known)| if known.same(&hash) { Some(caller.clone()) } else { found })
+        self.caller_of(&token.hash())
+    }
+
+    /// Whose token has this hash. Looks at every entry, whichever matches.
+    #[must_use]
+    pub fn caller_of(&self, hash: &TokenHash) -> Option<Caller> {
+        let found = self.entries.iter().fold(None, |found, entry| if entry.1.same(hash) { Some(entry) } else { found });
+        found.map(|(caller, _)| caller.clone())
     }
 }
 

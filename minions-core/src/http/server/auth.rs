@@ -7,12 +7,14 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tokio::sync::watch;
 
 use super::App;
 use super::answer::Failure;
 use super::listener::{Door, Peer};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Effect, Error, ErrorKind, Result};
 use crate::http::token::Token;
+use crate::http::token::{TokenHash, TokenTable};
 use crate::service::Caller;
 
 /// The caller of a request. A handler can only get one that [`authenticate`] put there.
@@ -26,18 +28,60 @@ impl<S: Sync> FromRequestParts<S> for Who {
     }
 }
 
-/// In front of every route that is not public.
-pub(super) async fn authenticate(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    match caller(&app, &request) {
-        Ok(caller) => {
-            request.extensions_mut().insert(Who(caller));
-            next.run(request).await
-        }
-        Err(error) => Failure(error).into_response(),
+/// How long a caller is let in. Everything that lasts longer than its request ends with it: a stream of events, a stream
+/// into a guest.
+#[derive(Clone, Debug)]
+pub(super) struct Session {
+    closing: watch::Receiver<bool>,
+    /// Where the caller came by a token: what it is checked against, again and again.
+    token: Option<(TokenHash, Caller, watch::Receiver<Arc<TokenTable>>)>,
+}
+
+impl<S: Sync> FromRequestParts<S> for Session {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        parts.extensions.get::<Session>().cloned().ok_or_else(|| Failure(unknown("no one authenticated this request")))
     }
 }
 
-fn caller(app: &App, request: &Request) -> Result<Caller> {
+impl Session {
+    /// Returns when the server ends, or when the caller's token no longer says who they are: it was taken back, or given
+    /// to somebody else, or to another role.
+    pub(super) async fn over(&self) {
+        let mut closing = self.closing.clone();
+        tokio::select! {
+            // Were the sender gone, the server would have ended too.
+            _ = closing.wait_for(|closing| *closing) => {}
+            () = self.revoked() => {}
+        }
+    }
+
+    async fn revoked(&self) {
+        let Some((hash, caller, tokens)) = &self.token else { return std::future::pending().await };
+        let _ = tokens.clone().wait_for(|table| table.caller_of(hash).as_ref() != Some(caller)).await;
+    }
+}
+
+/// In front of every route that is not public. A request that waits ends with its session too.
+pub(super) async fn authenticate(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let (caller, session) = match caller(&app, &request) {
+        Ok(known) => known,
+        Err(error) => return Failure(error).into_response(),
+    };
+    request.extensions_mut().insert(Who(caller));
+    request.extensions_mut().insert(session.clone());
+    tokio::select! {
+        biased;
+        // What was accepted before goes on.
+        () = session.revoked() => {
+            Failure(unknown("this token was taken back").with_effect(Effect::Unknown)).into_response()
+        }
+        response = next.run(request) => response,
+    }
+}
+
+fn caller(app: &App, request: &Request) -> Result<(Caller, Session)> {
+    let closing = app.closing.subscribe();
     let mut headers = request.headers().get_all(AUTHORIZATION).iter();
     let (first, second) = (headers.next(), headers.next());
     if second.is_some() {
@@ -50,12 +94,14 @@ fn caller(app: &App, request: &Request) -> Result<Caller> {
             .and_then(|text| text.strip_prefix("Bearer "))
             .ok_or_else(|| unknown("the authorization header holds no bearer token"))?
             .parse()?;
-        return app.tokens().caller(&token).ok_or_else(|| unknown("this token is not known here"));
+        let (hash, tokens) = (token.hash(), app.tokens.subscribe());
+        let caller = tokens.borrow().caller_of(&hash).ok_or_else(|| unknown("this token is not known here"))?;
+        return Ok((caller.clone(), Session { closing, token: Some((hash, caller, tokens)) }));
     }
     match request.extensions().get::<Peer>() {
         Some(Peer { door: Door::Local, uid: Some(uid) }) => {
             if app.settings.admin_uids.contains(uid) {
-                Ok(Caller::admin("admin"))
+                Ok((Caller::admin("admin"), Session { closing, token: None }))
             } else {
                 Err(unknown("this user may not use the socket; send a token"))
             }

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::App;
 use super::answer::{self, Answer};
-use super::auth::Who;
+use super::auth::{Session, Who};
 use super::request::{Params, limit, wait};
 use crate::api::v1::{EventPage, Problem};
 use crate::error::{Error, Result};
@@ -37,6 +37,7 @@ pub(super) struct EventQuery {
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     Who(caller): Who,
+    session: Session,
     headers: HeaderMap,
     Params(query): Params<EventQuery>,
 ) -> Answer {
@@ -53,7 +54,7 @@ pub(super) async fn list(
         let after = place(&app, &caller, after.or(Some("last"))).await?;
         // A place that cannot be gone on from is refused before there is a stream.
         let first = app.plane.events(&caller, after, STREAM_PAGE, Duration::ZERO).await?;
-        return Ok(follow(app, caller, first));
+        return Ok(follow(app, caller, session, first));
     }
     let (limit, wait) = (limit(query.limit, 100)?, wait(query.wait.as_deref())?);
     let page = match after {
@@ -81,17 +82,18 @@ async fn place(app: &App, caller: &Caller, after: Option<&str>) -> Result<EventS
 
 /// Server-sent events. A reader that is slow is read for more slowly; it never loses one without hearing of it: a stream
 /// that cannot go on ends with an event named `problem`.
-fn follow(app: Arc<App>, caller: Caller, first: EventPage) -> axum::response::Response {
-    let later = stream::unfold(Some((app, caller, first.next)), |state| async move {
-        let (app, caller, after) = state?;
+fn follow(app: Arc<App>, caller: Caller, session: Session, first: EventPage) -> axum::response::Response {
+    let later = stream::unfold(Some((app, caller, session, first.next)), |state| async move {
+        let (app, caller, session, after) = state?;
         let page = tokio::select! {
+            biased;
+            () = session.over() => return None,
             page = app.plane.events(&caller, after, STREAM_PAGE, STREAM_WAIT) => page,
-            () = app.closed() => return None,
         };
         match page {
             Ok(page) => {
                 let next = page.next;
-                Some((Ok(page), Some((app, caller, next))))
+                Some((Ok(page), Some((app, caller, session, next))))
             }
             Err(error) => {
                 tracing::warn!(error = %error.chain(), "a stream of events ended");

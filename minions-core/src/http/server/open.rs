@@ -24,7 +24,7 @@ use tokio_tungstenite::tungstenite::protocol::{Message, Role};
 use super::App;
 use super::accept::Alive;
 use super::answer::{Answer, Failure};
-use super::auth::Who;
+use super::auth::{Session, Who};
 use super::patience::Unhurried;
 use super::request::{Params, VmPath, parse};
 use crate::api::guest::GuestCall;
@@ -44,10 +44,11 @@ type Socket = WebSocketStream<TokioIo<Upgraded>>;
 pub(super) async fn open(
     State(app): State<Arc<App>>,
     Who(caller): Who,
+    session: Session,
     VmPath(vm): VmPath,
     request: Request,
 ) -> Answer {
-    upgraded(app, caller, vm, What::Call, request).await
+    upgraded(app, (caller, session), vm, What::Call, request).await
 }
 
 /// How much of the log comes before what is new.
@@ -60,6 +61,7 @@ pub(super) struct ConsoleQuery {
 pub(super) async fn console(
     State(app): State<Arc<App>>,
     Who(caller): Who,
+    session: Session,
     VmPath(vm): VmPath,
     Params(query): Params<ConsoleQuery>,
     request: Request,
@@ -68,7 +70,7 @@ pub(super) async fn console(
     if tail > wire::MAX_LOG {
         return Err(Error::invalid("tail", format!("a log has at most {} bytes", wire::MAX_LOG)).into());
     }
-    upgraded(app, caller, vm, What::Console { tail }, request).await
+    upgraded(app, (caller, session), vm, What::Console { tail }, request).await
 }
 
 /// What a stream leads to.
@@ -78,7 +80,13 @@ enum What {
     Console { tail: usize },
 }
 
-async fn upgraded(app: Arc<App>, caller: Caller, vm: VmRef, what: What, mut request: Request) -> Answer {
+async fn upgraded(
+    app: Arc<App>,
+    (caller, session): (Caller, Session),
+    vm: VmRef,
+    what: What,
+    mut request: Request,
+) -> Answer {
     // Whoever may not know of the VM learns nothing here either.
     app.plane.vm(&caller, &vm).await?;
     let key = websocket_key(request.headers())?;
@@ -96,7 +104,11 @@ async fn upgraded(app: Arc<App>, caller: Caller, vm: VmRef, what: What, mut requ
                 }
                 let config = Some(wire::socket_config());
                 let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, config).await;
-                serve(app, caller, vm, what, socket).await;
+                tokio::select! {
+                    biased;
+                    () = session.over() => {}
+                    () = serve(app, caller, vm, what, socket) => {}
+                }
             }
             Err(error) => tracing::debug!(%error, "a client left before its stream was open"),
         }
@@ -144,12 +156,7 @@ async fn serve(app: Arc<App>, caller: Caller, vm: VmRef, what: What, mut socket:
         }
     };
     let ended = match opened {
-        Ok(guest) => {
-            tokio::select! {
-                ended = pump(socket, guest) => ended,
-                () = app.closed() => Ok(()),
-            }
-        }
+        Ok(guest) => pump(socket, guest).await,
         Err(error) => refuse(socket, &error).await,
     };
     if let Err(error) = ended {
