@@ -74,3 +74,16 @@ async fn a_tombstone_is_never_forgotten() {
     let tomb = plane.vm(&ada(), &created.vm.to_string().parse().unwrap()).await.unwrap();
     assert!(tomb.deleted.is_some());
 }
+
+#[tokio::test]
+async fn a_reader_goes_on_behind_what_happened_to_others() {
+    let (plane, bob) = (start().await, Caller::tenant("bob"));
+    let mut place = EventSeq(0);
+    for name in ["web", "shop"] {
+        let created = plane.create(&ada(), &new_vm(name), None).await.unwrap();
+        done(&plane, &created).await;
+        let page = plane.events(&bob, place, 10, Duration::ZERO).await.unwrap();
+        assert!(page.events.is_empty() && page.next > place, "{page:?}");
+        place = page.next;
+    }
+}

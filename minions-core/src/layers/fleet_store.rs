@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::{Layered, forward};
 use crate::env::CallCx;
 use crate::error::Result;
-use crate::store::fleet::{Event, FleetChange, FleetStore, OperationRow, Owner, VmQuery, VmRow};
+use crate::store::fleet::{Event, EventQuery, FleetChange, FleetStore, OperationRow, Owner, VmQuery, VmRow};
 use crate::store::retention::{Prune, Pruned};
 use crate::types::{EventSeq, OperationId, VmId, VmName};
 
@@ -40,8 +40,8 @@ impl<P: FleetStore + ?Sized> FleetStore for Layered<P> {
         forward!(self, cx, Read, "fleet_store.pending_operations", Some(vm), pending_operations(vm))
     }
 
-    async fn events(&self, cx: &CallCx, after: EventSeq, limit: usize) -> Result<Vec<Event>> {
-        forward!(self, cx, Read, "fleet_store.events", None, events(after, limit))
+    async fn events(&self, cx: &CallCx, query: &EventQuery) -> Result<Vec<Event>> {
+        forward!(self, cx, Read, "fleet_store.events", None, events(query))
     }
 
     async fn last_event(&self, cx: &CallCx) -> Result<EventSeq> {

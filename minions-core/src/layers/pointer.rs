@@ -12,7 +12,7 @@ use crate::hypervisor::{ConsoleBox, Hypervisor, HypervisorCapabilities, VmmConfi
 use crate::network::{Network, NetworkCapabilities, PortConfig, PortStatus};
 use crate::node::{Node, NodeChanges, NodeInfo, NodeVm};
 use crate::storage::{Storage, StorageCapabilities, StorageUsage, VolumeConfig, VolumeStatus};
-use crate::store::fleet::{Event, FleetChange, FleetStore, OperationRow, Owner, VmQuery, VmRow};
+use crate::store::fleet::{Event, EventQuery, FleetChange, FleetStore, OperationRow, Owner, VmQuery, VmRow};
 use crate::store::journal::{Accepted, GoalEntry, Journal, JournalRow, Outcome};
 use crate::store::retention::{Prune, Pruned};
 use crate::types::{
@@ -197,8 +197,8 @@ macro_rules! pointer {
                 (**self).pending_operations(cx, vm).await
             }
 
-            async fn events(&self, cx: &CallCx, after: EventSeq, limit: usize) -> Result<Vec<Event>> {
-                (**self).events(cx, after, limit).await
+            async fn events(&self, cx: &CallCx, query: &EventQuery) -> Result<Vec<Event>> {
+                (**self).events(cx, query).await
             }
 
             async fn last_event(&self, cx: &CallCx) -> Result<EventSeq> {

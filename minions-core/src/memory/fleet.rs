@@ -10,7 +10,7 @@ use super::events::Events;
 use crate::env::CallCx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::fleet::{
-    Event, FleetChange, FleetStore, Guard, OperationRow, OperationState, Owner, VmQuery, VmRow, Write,
+    Event, EventQuery, FleetChange, FleetStore, Guard, OperationRow, OperationState, Owner, VmQuery, VmRow, Write,
 };
 use crate::store::retention::{Prune, Pruned};
 use crate::types::{EventSeq, OperationId, UnixMillis, VmId, VmName};
@@ -75,8 +75,8 @@ impl FleetStore for InMemoryFleet {
         Ok(pending.map(|(_, row)| row.clone()).collect())
     }
 
-    async fn events(&self, _: &CallCx, after: EventSeq, limit: usize) -> Result<Vec<Event>> {
-        self.lock().events.after(after, limit)
+    async fn events(&self, _: &CallCx, query: &EventQuery) -> Result<Vec<Event>> {
+        self.lock().events.after(query)
     }
 
     async fn last_event(&self, _: &CallCx) -> Result<EventSeq> {

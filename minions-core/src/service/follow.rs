@@ -12,7 +12,7 @@ use crate::env::CallCx;
 use crate::error::{Effect, ErrorKind, Result};
 use crate::mutant::{Mutant, planted};
 use crate::node::{NodeVm, Settled};
-use crate::store::{EventKind, FleetChange, Guard, OperationRow, OperationState, VmRow, Write};
+use crate::store::{EventKind, EventQuery, FleetChange, Guard, OperationRow, OperationState, VmRow, Write};
 use crate::types::{EventSeq, Goal, OperationVerb, UnixMillis, VmState};
 
 /// How long one page may take to come; then it is asked for again.
@@ -53,7 +53,10 @@ pub(super) async fn follow(inner: Arc<Inner>) {
 async fn recall(inner: &Inner) -> Result<()> {
     let mut place = EventSeq(0);
     loop {
-        let page = inner.store.events(&CallCx::new("recall", inner.config.store_limit), place, 1_000).await?;
+        let page = inner
+            .store
+            .events(&CallCx::new("recall", inner.config.store_limit), &EventQuery::all(place, 1_000))
+            .await?;
         let Some(last) = page.last() else { return Ok(()) };
         place = last.seq;
         for event in page.iter().map(|event| &event.event) {

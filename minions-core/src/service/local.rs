@@ -22,7 +22,7 @@ use crate::guest::GuestIoBox;
 use crate::hypervisor::ConsoleBox;
 use crate::node::DynNode;
 use crate::store::fleet::DynFleetStore;
-use crate::store::{FleetChange, Guard, OperationRow, OperationState, VmQuery, Write};
+use crate::store::{EventQuery, FleetChange, Guard, OperationRow, OperationState, VmQuery, Write};
 use crate::types::{EventSeq, Goal, ImageBundle, ImageId, OperationId, StateReason, VmId};
 
 /// Most bytes from the end of a serial log.
@@ -285,21 +285,27 @@ impl ControlPlane for LocalControlPlane {
     async fn events(&self, caller: &Caller, after: EventSeq, limit: usize, wait: Duration) -> Result<v1::EventPage> {
         let until = tokio::time::Instant::now() + wait;
         let limit = limit.clamp(1, 1_000);
+        let of = (caller.role == super::Role::Tenant).then(|| caller.owner.clone());
         let mut place = after;
         let mut latest = self.inner.latest.subscribe();
         loop {
-            latest.mark_unchanged();
-            let page = self.inner.store.events(&self.cx("events"), place, limit).await?;
-            let full = page.len() == limit;
+            // What was there before the page was read is in it: a reader goes on behind everybody else's events too, and
+            // does not hear one day that some were forgotten which were not theirs.
+            let mut seen = *latest.borrow_and_update();
+            if of.is_some() && seen == EventSeq(0) {
+                seen = self.inner.store.last_event(&self.cx("events")).await?;
+            }
+            let page = self
+                .inner
+                .store
+                .events(&self.cx("events"), &EventQuery { of: of.clone(), after: place, limit })
+                .await?;
             place = page.last().map_or(place, |last| last.seq);
-            let events: Vec<v1::Event> = page
-                .iter()
-                .filter(|event| caller.role == super::Role::Admin || event.event.owner == caller.owner)
-                .map(convert::event)
-                .collect();
-            let more = full && events.is_empty();
-            if !events.is_empty() || !more && tokio::time::timeout_at(until, latest.changed()).await.is_err() {
-                return Ok(v1::EventPage { events, next: place });
+            if of.is_some() && page.len() < limit {
+                place = place.max(seen);
+            }
+            if !page.is_empty() || tokio::time::timeout_at(until, latest.changed()).await.is_err() {
+                return Ok(v1::EventPage { events: page.iter().map(convert::event).collect(), next: place });
             }
         }
     }

@@ -156,6 +156,31 @@ pub struct Event {
     pub event: NewEvent,
 }
 
+/// Which events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventQuery {
+    /// Of this owner only.
+    pub of: Option<Owner>,
+    /// Those after this place.
+    pub after: EventSeq,
+    /// At most so many.
+    pub limit: usize,
+}
+
+impl EventQuery {
+    /// Of everybody.
+    #[must_use]
+    pub fn all(after: EventSeq, limit: usize) -> Self {
+        Self { of: None, after, limit }
+    }
+
+    /// Of one owner.
+    #[must_use]
+    pub fn of(owner: Owner, after: EventSeq, limit: usize) -> Self {
+        Self { of: Some(owner), after, limit }
+    }
+}
+
 /// What must hold inside the transaction, after its writes where it does not say otherwise. Tombstones count for nobody.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Guard {
@@ -275,9 +300,10 @@ pub trait FleetStore: Debug + Send + Sync + 'static {
     /// The pending operations of a VM, oldest first.
     async fn pending_operations(&self, cx: &CallCx, vm: VmId) -> Result<Vec<OperationRow>>;
 
-    /// At most `limit` events after a place, in order; after place 0, from the oldest that is kept. Where one after any
-    /// other place was forgotten it is `NotFound` reason `events_pruned`: no reader misses one without hearing of it.
-    async fn events(&self, cx: &CallCx, after: EventSeq, limit: usize) -> Result<Vec<Event>>;
+    /// Events after a place, in order; after place 0, from the oldest that is kept. Where any event after any other place
+    /// was forgotten, whosever it was, it is `NotFound` reason `events_pruned`: no reader misses one without hearing of
+    /// it. The work is in the number of events that are returned, not of all.
+    async fn events(&self, cx: &CallCx, query: &EventQuery) -> Result<Vec<Event>>;
 
     /// The place of the last event.
     async fn last_event(&self, cx: &CallCx) -> Result<EventSeq>;

@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use minions_core::Result;
 use minions_core::env::CallCx;
 use minions_core::store::{
-    Accepted, Event, FleetChange, FleetStore, GoalEntry, Journal, JournalRow, OperationRow, Outcome, Owner, Prune,
-    Pruned, VmQuery, VmRow,
+    Accepted, Event, EventQuery, FleetChange, FleetStore, GoalEntry, Journal, JournalRow, OperationRow, Outcome, Owner,
+    Prune, Pruned, VmQuery, VmRow,
 };
 use minions_core::types::{AgentSecret, EventSeq, Generation, OperationId, VmId, VmName};
 
@@ -62,8 +62,8 @@ impl<P: FleetStore> FleetStore for Inline<P> {
     async fn pending_operations(&self, cx: &CallCx, vm: VmId) -> Result<Vec<OperationRow>> {
         block(self.0.pending_operations(cx, vm))
     }
-    async fn events(&self, cx: &CallCx, after: EventSeq, limit: usize) -> Result<Vec<Event>> {
-        block(self.0.events(cx, after, limit))
+    async fn events(&self, cx: &CallCx, query: &EventQuery) -> Result<Vec<Event>> {
+        block(self.0.events(cx, query))
     }
     async fn last_event(&self, cx: &CallCx) -> Result<EventSeq> {
         block(self.0.last_event(cx))

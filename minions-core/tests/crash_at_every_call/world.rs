@@ -13,7 +13,7 @@ use minions_core::node::{LocalNode, Settled};
 use minions_core::service::{Caller, ControlPlane, LocalControlPlane, ServiceConfig};
 use minions_core::storage::Storage;
 use minions_core::store::sqlite::{SqliteFleet, SqliteJournal};
-use minions_core::store::{Event, EventKind, FleetStore, Journal, JournalRow, LeasePool, VmQuery, VmRow};
+use minions_core::store::{Event, EventKind, EventQuery, FleetStore, Journal, JournalRow, LeasePool, VmQuery, VmRow};
 use minions_core::types::{ByteSize, EventSeq, HostId, OperationVerb, Vcpus, VmId, VolumeId};
 
 use crate::inline::{Inline, block};
@@ -215,7 +215,7 @@ impl Daemon {
 
     /// How many requests with this verb were accepted after a place in the events.
     pub fn accepted(&self, after: EventSeq, verb: OperationVerb) -> usize {
-        let events = block(self.fleet.events(&cx("events"), after, 10_000)).unwrap();
+        let events = block(self.fleet.events(&cx("events"), &EventQuery::all(after, 10_000))).unwrap();
         let is = |event: &Event| matches!(event.event.kind, EventKind::Accepted { verb: is, .. } if is == verb);
         events.iter().filter(|event| is(event)).count()
     }

@@ -9,7 +9,7 @@ use super::schema::Schema;
 use super::{fleet_prune, fleet_read, fleet_write};
 use crate::env::CallCx;
 use crate::error::Result;
-use crate::store::fleet::{Event, FleetChange, FleetStore, OperationRow, Owner, VmQuery, VmRow};
+use crate::store::fleet::{Event, EventQuery, FleetChange, FleetStore, OperationRow, Owner, VmQuery, VmRow};
 use crate::store::retention::{Prune, Pruned};
 use crate::types::{EventSeq, OperationId, VmId, VmName};
 
@@ -72,7 +72,13 @@ CREATE INDEX operation_keyed ON operation (ended) WHERE key IS NOT NULL AND ende
 CREATE INDEX operation_free ON operation (place, ended) WHERE key IS NULL AND NOT pending;
 ";
 
-pub(super) const SCHEMA: Schema = Schema { application_id: 0x6d6e_666c, migrations: &[VERSION_1, VERSION_2] };
+/// An owner's events are found without looking at anybody else's. To SQLite, the place is part of every index.
+const VERSION_3: &str = "
+CREATE INDEX event_owner ON event (owner);
+";
+
+pub(super) const SCHEMA: Schema =
+    Schema { application_id: 0x6d6e_666c, migrations: &[VERSION_1, VERSION_2, VERSION_3] };
 
 /// A [`FleetStore`] in one SQLite file.
 ///
@@ -148,8 +154,9 @@ impl FleetStore for SqliteFleet {
         self.0.read(cx, move |reader| fleet_read::pending_operations(reader, vm)).await
     }
 
-    async fn events(&self, cx: &CallCx, after: EventSeq, limit: usize) -> Result<Vec<Event>> {
-        self.0.read(cx, move |reader| fleet_read::events(reader, after, limit)).await
+    async fn events(&self, cx: &CallCx, query: &EventQuery) -> Result<Vec<Event>> {
+        let query = query.clone();
+        self.0.read(cx, move |reader| fleet_read::events(reader, &query)).await
     }
 
     async fn last_event(&self, cx: &CallCx) -> Result<EventSeq> {

@@ -5,7 +5,7 @@ use rusqlite::{Connection, Row};
 use super::column::{self, all, first};
 use super::error::{Result, SqliteError};
 use crate::error::Error;
-use crate::store::fleet::{Event, NewEvent, OperationRow, Owner, VmQuery, VmRow};
+use crate::store::fleet::{Event, EventQuery, NewEvent, OperationRow, Owner, VmQuery, VmRow};
 use crate::types::{EventSeq, Generation, OperationId, UnixMillis, VmId, VmName};
 
 pub(super) fn vm(reader: &Connection, id: VmId) -> Result<Option<VmRow>> {
@@ -55,20 +55,29 @@ pub(super) fn pending_operations(reader: &Connection, vm: VmId) -> Result<Vec<Op
     all(&mut statement, [column::id(vm.bits())], operation_row)
 }
 
-pub(super) fn events(reader: &Connection, after: EventSeq, limit: usize) -> Result<Vec<Event>> {
+pub(super) const EVENTS_OF_ALL: &str = "SELECT * FROM event WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+pub(super) const EVENTS_OF_ONE: &str =
+    "SELECT * FROM event INDEXED BY event_owner WHERE owner = ?3 AND seq > ?1 ORDER BY seq LIMIT ?2";
+
+pub(super) fn events(reader: &Connection, query: &EventQuery) -> Result<Vec<Event>> {
     // A place beyond what SQLite can count has no events after it.
-    let Ok(after) = i64::try_from(after.0) else { return Ok(Vec::new()) };
-    let mut statement = reader.prepare_cached("SELECT * FROM event WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
-    let page: Vec<Event> = all(&mut statement, (after, column::limit(limit)), event_row)?;
-    // The newest is never forgotten, so that whoever asks after a forgotten place gets a page that begins too late.
-    match page.first().map(|first| first.seq.0 - 1) {
-        Some(forgotten) if after > 0 && i64::try_from(forgotten).is_ok_and(|forgotten| forgotten > after) => {
-            let message = format!("events up to place {forgotten} are no longer kept; look anew, and go on from there");
-            let error = Error::not_found(message).with_reason("events_pruned").with_field("after");
-            Err(SqliteError::Rule(error))
-        }
-        _ => Ok(page),
+    let Ok(after) = i64::try_from(query.after.0) else { return Ok(Vec::new()) };
+    let limit = column::limit(query.limit);
+    let page: Vec<Event> = match &query.of {
+        None => all(&mut reader.prepare_cached(EVENTS_OF_ALL)?, (after, limit), event_row)?,
+        Some(of) => all(&mut reader.prepare_cached(EVENTS_OF_ONE)?, (after, limit, &of.0), event_row)?,
+    };
+    // The newest is never forgotten, so that whoever asks after a forgotten place finds the oldest to be too late. Looked
+    // at after the page: what is forgotten in between was in it.
+    let mut statement = reader.prepare_cached("SELECT coalesce(min(seq), 1) AS seq FROM event")?;
+    let oldest = first(&mut statement, [], |row| column::unsigned(row, "seq"))?.unwrap_or(1);
+    let forgotten = oldest.saturating_sub(1);
+    if after > 0 && i64::try_from(forgotten).is_ok_and(|forgotten| forgotten > after) {
+        let message = format!("events up to place {forgotten} are no longer kept; look anew, and go on from there");
+        let error = Error::not_found(message).with_reason("events_pruned").with_field("after");
+        return Err(SqliteError::Rule(error));
     }
+    Ok(page)
 }
 
 pub(super) fn last_event(reader: &Connection) -> Result<EventSeq> {

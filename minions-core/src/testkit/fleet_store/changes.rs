@@ -8,7 +8,7 @@ use std::task::Poll;
 use super::rows::{Scene, deleted_event, refused};
 use crate::error::ErrorKind;
 use crate::store::fleet::{
-    EventKind, FleetChange, FleetStore, Guard, NewEvent, OperationRow, OperationState, VmRow, Write,
+    EventKind, EventQuery, FleetChange, FleetStore, Guard, NewEvent, OperationRow, OperationState, VmRow, Write,
 };
 use crate::testkit::cx;
 use crate::types::{BootMark, ByteSize, Generation, Goal, OperationVerb, StateReason, StopHow, UnixMillis, VmState};
@@ -46,7 +46,7 @@ pub async fn what_was_committed_reads_back_whole<S: FleetStore + ?Sized>(
     let last = scene.commit(FleetChange { guards: Vec::new(), writes, events: events.clone() }).await.unwrap();
     assert_eq!(scene.read(vm.id).await, Some(vm.clone()));
     assert_eq!(scene.store.operation(&cx(), id).await.unwrap(), Some(operation));
-    let told = scene.store.events(&cx(), Default::default(), 100).await.unwrap();
+    let told = scene.store.events(&cx(), &EventQuery::all(Default::default(), 100)).await.unwrap();
     assert_eq!(told.last().map(|event| event.seq), Some(last));
     assert_eq!(told.into_iter().map(|event| event.event).collect::<Vec<_>>(), events);
     let updated = VmRow { name: "web2".parse().unwrap(), settled: vm.generation, failure: None, ..vm };
@@ -188,7 +188,13 @@ pub async fn a_call_that_is_dropped_is_all_or_nothing<S: FleetStore + ?Sized>(
         // Whatever was on its way is there after a change that came later.
         scene.insert("ann", &format!("later{polls}")).await;
         let row = scene.read(vm.id).await.is_some();
-        let told = scene.store.events(&cx, before, 10).await.unwrap().iter().any(|event| event.event.vm == vm.id);
+        let told = scene
+            .store
+            .events(&cx, &EventQuery::all(before, 10))
+            .await
+            .unwrap()
+            .iter()
+            .any(|event| event.event.vm == vm.id);
         assert_eq!(row, told, "after {polls} polls");
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::rows::{Scene, deleted_event};
-use crate::store::fleet::{FleetChange, FleetStore};
+use crate::store::fleet::{EventQuery, FleetChange, FleetStore, Owner};
 use crate::testkit::cx;
 use crate::types::EventSeq;
 
@@ -58,12 +58,39 @@ pub async fn events_are_paged_without_gaps<S: FleetStore + ?Sized>(
     let mut place = begin;
     let mut seen = Vec::new();
     loop {
-        let page = scene.store.events(&cx(), place, 3).await.unwrap();
+        let page = scene.store.events(&cx(), &EventQuery::all(place, 3)).await.unwrap();
         assert!(page.len() <= 3, "no page is longer than asked for");
         let Some(last) = page.last() else { break };
         place = last.seq;
         seen.extend(page.iter().map(|event| event.seq.0 - begin.0));
     }
     assert_eq!(seen, [1, 2, 3, 4, 5, 6, 7]);
-    assert_eq!(scene.store.events(&cx(), EventSeq(u64::MAX), 3).await.unwrap(), []);
+    assert_eq!(scene.store.events(&cx(), &EventQuery::all(EventSeq(u64::MAX), 3)).await.unwrap(), []);
+}
+
+/// A reader of one owner's events sees each of theirs once, in order, and nobody else's.
+pub async fn an_owners_events_are_paged_without_anybody_elses<S: FleetStore + ?Sized>(
+    make: &impl AsyncFn(PathBuf) -> Arc<S>,
+    folder: &Path,
+) {
+    let scene = Scene::new(make, folder).await;
+    let (ann, bob) = (scene.vm("ann", "web"), scene.vm("bob", "api"));
+    let begin = scene.store.last_event(&cx()).await.unwrap();
+    let events = [&bob, &ann, &bob, &bob, &ann, &ann, &bob].map(deleted_event).to_vec();
+    scene.commit(FleetChange { events, ..FleetChange::default() }).await.unwrap();
+    for (owner, want) in [("ann", vec![2, 5, 6]), ("bob", vec![1, 3, 4, 7]), ("eve", vec![]), ("an", vec![])] {
+        let owner = Owner(owner.to_owned());
+        let mut place = begin;
+        let mut seen = Vec::new();
+        loop {
+            let page = scene.store.events(&cx(), &EventQuery::of(owner.clone(), place, 2)).await.unwrap();
+            assert!(page.len() <= 2, "no page is longer than asked for");
+            let Some(last) = page.last() else { break };
+            assert!(page.iter().all(|event| event.event.owner == owner));
+            place = last.seq;
+            seen.extend(page.iter().map(|event| event.seq.0 - begin.0));
+        }
+        assert_eq!(seen, want, "{owner:?}");
+        assert_eq!(scene.store.events(&cx(), &EventQuery::of(owner.clone(), EventSeq(u64::MAX), 3)).await.unwrap(), []);
+    }
 }

@@ -37,6 +37,7 @@ macro_rules! fleet_store_suite {
                 events_have_consecutive_places_over_commits,
                 concurrent_commits_share_no_place,
                 events_are_paged_without_gaps,
+                an_owners_events_are_paged_without_anybody_elses,
                 a_live_name_is_taken_once,
                 a_rename_to_a_taken_name_is_refused,
                 a_tombstone_frees_its_name,
@@ -53,6 +54,7 @@ macro_rules! fleet_store_suite {
                 old_events_go_oldest_first_and_the_newest_stays,
                 an_event_that_stays_keeps_all_behind_it,
                 a_reader_after_a_forgotten_place_is_told_so,
+                an_owner_after_a_forgotten_place_is_told_so,
                 a_key_is_forgotten_before_its_operation,
                 operations_that_ended_go_and_all_else_stays,
             ]

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::rows::{Scene, deleted_event, refused};
 use crate::error::ErrorKind;
-use crate::store::fleet::{FleetChange, FleetStore, NewEvent, OperationRow, OperationState, VmRow, Write};
+use crate::store::fleet::{
+    EventQuery, FleetChange, FleetStore, NewEvent, OperationRow, OperationState, Owner, VmRow, Write,
+};
 use crate::store::retention::{Prune, Pruned};
 use crate::testkit::cx;
 use crate::types::{EventSeq, UnixMillis};
@@ -46,7 +48,7 @@ impl<S: FleetStore + ?Sized> Scene<S> {
 
     /// The places of what is kept.
     async fn kept(&self) -> Vec<u64> {
-        let events = self.store.events(&cx(), EventSeq(0), 100).await.unwrap();
+        let events = self.store.events(&cx(), &EventQuery::all(EventSeq(0), 100)).await.unwrap();
         events.iter().map(|event| event.seq.0).collect()
     }
 
@@ -108,13 +110,52 @@ pub async fn a_reader_after_a_forgotten_place_is_told_so<S: FleetStore + ?Sized>
     let first = scene.tell(1..=9).await;
     scene.prune(Prune { events_before: UnixMillis(5), ..KEEP }).await;
     for missed in first..first + 3 {
-        refused(scene.store.events(&cx(), EventSeq(missed), 2).await, ErrorKind::NotFound, "events_pruned");
+        refused(
+            scene.store.events(&cx(), &EventQuery::all(EventSeq(missed), 2)).await,
+            ErrorKind::NotFound,
+            "events_pruned",
+        );
     }
     for place in first + 3..first + 9 {
-        let page = scene.store.events(&cx(), EventSeq(place), 2).await.expect("nothing is missing after it");
+        let page =
+            scene.store.events(&cx(), &EventQuery::all(EventSeq(place), 2)).await.expect("nothing is missing after it");
         assert_eq!(page.first().map(|event| event.seq.0), (place < first + 8).then_some(place + 1));
     }
     assert_eq!(scene.kept().await.first(), Some(&(first + 4)), "place 0 is the beginning of what is kept");
+}
+
+/// What was forgotten counts for every reader, whosever it was; what an owner has left is found behind it.
+pub async fn an_owner_after_a_forgotten_place_is_told_so<S: FleetStore + ?Sized>(
+    make: &impl AsyncFn(PathBuf) -> Arc<S>,
+    folder: &Path,
+) {
+    let scene = Scene::new(make, folder).await;
+    let first = scene.tell(1..=9).await;
+    let own = scene.store.events(&cx(), &EventQuery::all(EventSeq(0), 1)).await.unwrap()[0].event.owner.clone();
+    let (own, nobody) = (own, Owner("nobody".to_owned()));
+    scene.prune(Prune { events_before: UnixMillis(5), ..KEEP }).await;
+    for missed in first..first + 3 {
+        for of in [own.clone(), nobody.clone()] {
+            refused(
+                scene.store.events(&cx(), &EventQuery::of(of, EventSeq(missed), 2)).await,
+                ErrorKind::NotFound,
+                "events_pruned",
+            );
+        }
+    }
+    for place in (first + 3..first + 9).chain([0]) {
+        let page = scene
+            .store
+            .events(&cx(), &EventQuery::of(own.clone(), EventSeq(place), 1))
+            .await
+            .expect("nothing is missing after it");
+        let next = place.max(first + 3) + 1;
+        assert_eq!(page.first().map(|event| event.seq.0), (next < first + 9).then_some(next));
+        assert_eq!(scene.store.events(&cx(), &EventQuery::of(nobody.clone(), EventSeq(place), 1)).await.unwrap(), []);
+    }
+    scene.tell([11]).await;
+    let page = scene.store.events(&cx(), &EventQuery::of(own, EventSeq(first + 8), 2)).await.unwrap();
+    assert_eq!(page.first().map(|event| event.seq.0), Some(first + 9), "what comes later is found as well");
 }
 
 /// A key stands for its operation until its time; the operation outlives it, and the key may then be used again.

@@ -3,6 +3,7 @@
 mod durable;
 mod group;
 mod opening;
+mod plans;
 mod trouble;
 
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use std::time::Duration;
 use super::SqliteFleet;
 use crate::env::CallCx;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::fleet::{EventKind, FleetChange, FleetStore, NewEvent, Owner};
+use crate::store::fleet::{EventKind, EventQuery, FleetChange, FleetStore, NewEvent, Owner};
 use crate::types::{EventSeq, UnixMillis, VmId};
 
 /// A folder that is gone with its test.
@@ -59,7 +60,7 @@ async fn tell(fleet: &SqliteFleet, at: u64) -> Result<EventSeq> {
 
 /// What was told, by its times.
 async fn told(fleet: &SqliteFleet) -> Vec<u64> {
-    let events = fleet.events(&cx(), EventSeq(0), 100_000).await.unwrap();
+    let events = fleet.events(&cx(), &EventQuery::all(EventSeq(0), 100_000)).await.unwrap();
     events.into_iter().map(|event| event.event.at.0).collect()
 }
 

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use super::group::busy;
 use super::{Folder, cx, event, fleet, is, tell, told};
 use crate::error::{Effect, ErrorKind};
-use crate::store::fleet::{FleetChange, FleetStore};
+use crate::store::fleet::{EventQuery, FleetChange, FleetStore};
 use crate::store::sqlite::error::SqliteError;
 
 #[tokio::test]
@@ -112,7 +112,7 @@ async fn a_row_that_cannot_be_read_is_an_error_and_not_an_absence() {
     tell(&store, 1).await.unwrap();
     let spoil = |writer: &Connection| Ok(writer.execute("UPDATE event SET kind = '{\"kind\":\"gibberish\"}'", [])?);
     store.0.write(&cx(), spoil).await.unwrap();
-    let error = store.events(&cx(), Default::default(), 10).await.unwrap_err();
+    let error = store.events(&cx(), &EventQuery::all(Default::default(), 10)).await.unwrap_err();
     is(&error, ErrorKind::Unavailable, "store_corrupt");
 }
 
