@@ -4,7 +4,7 @@
 //! listener.rs  sockets: who may connect, and what is behind which door
 //! accept.rs    connections: caps, deadlines, drain     patience.rs  clients that take nothing
 //! route.rs     the one table of routes: router, OpenAPI and the authorisation test read it
-//! auth.rs      who is calling: peer credentials or a bearer token
+//! auth.rs      who is calling, by peer credentials or a bearer token, and for how long they are let in
 //! request.rs   bytes to wire types: limits and strictness     answer.rs  back again
 //! vm.rs …      one file a noun
 //! ```
@@ -28,7 +28,7 @@ mod vm;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -38,7 +38,7 @@ pub use listener::{Door, Listener};
 pub use route::{Access, RouteInfo, routes};
 
 use super::token::TokenTable;
-use crate::service::{Caller, DynControlPlane, Role};
+use crate::service::{Caller, Discreet, DynControlPlane, Role};
 
 /// What an operator may set.
 #[derive(Clone, Debug)]
@@ -84,7 +84,7 @@ pub struct ApiServer {
 struct App {
     plane: DynControlPlane,
     settings: Settings,
-    tokens: RwLock<Arc<TokenTable>>,
+    tokens: watch::Sender<Arc<TokenTable>>,
     ready: AtomicBool,
     closing: watch::Sender<bool>,
     streams: Arc<Semaphore>,
@@ -94,14 +94,14 @@ struct App {
 }
 
 impl ApiServer {
-    /// A server in front of a control plane. Not ready, and without tokens, until told otherwise.
+    /// A server in front of a control plane, which it makes [`Discreet`]. Not ready, and without tokens, until told otherwise.
     #[must_use]
     pub fn new(plane: DynControlPlane, settings: Settings) -> Self {
         let streams = Arc::new(Semaphore::new(settings.max_streams));
         let app = App {
-            plane,
+            plane: Arc::new(Discreet(plane)),
             settings,
-            tokens: RwLock::default(),
+            tokens: watch::Sender::default(),
             ready: AtomicBool::new(false),
             closing: watch::Sender::new(false),
             streams,
@@ -111,9 +111,10 @@ impl ApiServer {
         Self { app: Arc::new(app) }
     }
 
-    /// Who may come in by token from now on. A token that is no longer in the table is refused at its next request.
+    /// Who may come in by token from now on. What a token that is no longer in the table has under way ends at once:
+    /// requests that wait, and streams. What it asked for and was accepted goes on.
     pub fn set_tokens(&self, table: TokenTable) {
-        *self.app.tokens.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+        self.app.tokens.send_replace(Arc::new(table));
     }
 
     /// What `/readyz` says.
@@ -150,9 +151,5 @@ impl App {
             }
         };
         Some([own, Some(self.streams.clone().try_acquire_owned().ok()?)])
-    }
-
-    fn tokens(&self) -> Arc<TokenTable> {
-        self.tokens.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
