@@ -197,7 +197,10 @@ async fn ctl_6_4_the_server_does_not_listen_where_anyone_could_come_in() {
         let listener = Listener::network(address, tokens, plaintext).await;
         assert_eq!(listener.is_ok(), good, "{address} {tokens} {plaintext}");
     }
-    assert!(Listener::private(everywhere).await.is_err());
+    assert!(Listener::private(everywhere, false).await.is_err());
+    assert!(Listener::private(loopback, false).await.is_ok());
+    let error = Listener::private(loopback, true).await.expect_err("guests would read them");
+    assert!(error.kind() == ErrorKind::Denied && error.message().contains("UNIX socket"), "{error}");
 }
 
 #[tokio::test]

@@ -94,7 +94,7 @@ impl Edge {
         let listeners = vec![
             Listener::unix(&socket).unwrap(),
             Listener::network(any, true, false).await.unwrap(),
-            Listener::private(any).await.unwrap(),
+            Listener::private(any, false).await.unwrap(),
         ];
         let (address, private) = (listeners[1].address().unwrap(), listeners[2].address().unwrap());
         server.set_ready(true);

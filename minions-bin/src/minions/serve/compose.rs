@@ -32,6 +32,8 @@ pub struct World {
     pub plane: Arc<LocalControlPlane>,
     pub backend: &'static str,
     pub why: String,
+    /// Whether real guests reach what listens on this host, its loopback included.
+    pub guests_reach_host: bool,
     fleet: SqliteFleet,
     journal: SqliteJournal,
 }
@@ -66,6 +68,7 @@ pub async fn compose(folder: &Folder, config: &Config, env: &Env) -> Result<Worl
         memory::forget(&folder.state())?;
     }
     let pool = parts.network.capabilities();
+    let guests_reach_host = !pool.isolated && !pool.simulated;
     let pool = LeasePool { ip_first: pool.pool_first, ip_last: pool.pool_last, uid_first: UIDS.0, uid_count: UIDS.1 };
     let journal = SqliteJournal::open(folder.state().join("journal.db"), pool).await?;
     let fleet = SqliteFleet::open(folder.state().join("fleet.db")).await?;
@@ -83,7 +86,7 @@ pub async fn compose(folder: &Folder, config: &Config, env: &Env) -> Result<Worl
         let lost = plane.declare_host_lost("the simulated host ended with the service that ran it").await?;
         tracing::warn!(lost, "this is a simulated host, and it begins empty; VMs of the one before are lost");
     }
-    Ok(World { plane, backend, why, fleet, journal })
+    Ok(World { plane, backend, why, guests_reach_host, fleet, journal })
 }
 
 /// Refuses a fleet that was just made over a host that is not: its VMs would go on, and nobody could reach them.

@@ -41,7 +41,7 @@ pub async fn run(global: &Global, args: &Serve, environment: &Environment) -> Ou
     let server = ApiServer::new(world.plane.clone(), settings(&config));
     let has_tokens = !tokens.is_empty();
     server.set_tokens(tokens);
-    let (listeners, place) = listeners(&folder, &config, has_tokens).await?;
+    let (listeners, place) = listeners(&folder, &config, has_tokens, world.guests_reach_host).await?;
     let mut signals = signals::Signals::listen()?;
     server.set_ready(true);
     tracing::info!(backend = world.backend, why = world.why, dir = %folder.dir().display(), "the service is ready");
@@ -101,6 +101,7 @@ async fn listeners(
     folder: &Folder,
     config: &Config,
     has_tokens: bool,
+    guests_reach_host: bool,
 ) -> Result<(Vec<Listener>, Vec<String>), Failure> {
     // Refused because of what was configured, or because something else is in the way.
     let failed = |error: Error| match error.kind() {
@@ -116,7 +117,7 @@ async fn listeners(
         listeners.push(listener);
     }
     if let Some(listen) = config.metrics_listen {
-        let listener = Listener::private(listen).await.map_err(failed)?;
+        let listener = Listener::private(listen, guests_reach_host).await.map_err(failed)?;
         place.extend(listener.address().map(|address| format!("http://{address}/metrics")));
         listeners.push(listener);
     }

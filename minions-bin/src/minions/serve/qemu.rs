@@ -20,7 +20,13 @@ use super::compose::{Parts, at_start};
 pub async fn examine(folder: &Folder) -> Result<Vec<Finding>> {
     let kernel = first_kernel(folder);
     let (config, verdict) = config(folder, kernel).await?;
-    Ok(preflight(&config, &verdict).await)
+    let mut findings = preflight(&config, &verdict).await;
+    findings.push(Finding::warn(
+        "network",
+        "guests are behind their monitor's NAT, and reach what listens on this host, on 127.0.0.1 too",
+        "let nothing listen here on TCP that does not ask who calls",
+    ));
+    Ok(findings)
 }
 
 /// The ports of this machine, and whether guests run on its processor.

@@ -87,8 +87,16 @@ impl Listener {
         Ok(Self { door: Door::Network, socket: Socket::Tcp(bind(address).await?) })
     }
 
-    /// A TCP socket for the probes and metrics. Loopback only, since nobody is asked who they are.
-    pub async fn private(address: SocketAddr) -> Result<Self> {
+    /// A TCP socket for the probes and metrics. Loopback only, since nobody is asked who they are; and not even there
+    /// where guests can reach the host's loopback, as behind QEMU's own NAT.
+    pub async fn private(address: SocketAddr, guests_reach_it: bool) -> Result<Self> {
+        if guests_reach_it {
+            let message = format!(
+                "refusing to show metrics on {address}: on this host's network, guests can reach it; read them from the \
+                 UNIX socket: curl --unix-socket SOCKET http://minions/metrics"
+            );
+            return Err(Error::new(ErrorKind::Denied, message));
+        }
         if !address.ip().is_loopback() {
             let message = format!("refusing to show metrics on {address}: it is not a loopback address");
             return Err(Error::new(ErrorKind::Denied, message));
