@@ -110,7 +110,7 @@ async fn images(lab: &Lab, dir: &Path) -> Result<(ImageBundle, PathBuf, PathBuf)
     // Archives behind the first one add to it and replace what it has. Both unpack the same bytes.
     let both = |init: Option<&str>| -> Result<Vec<u8>> {
         let mut bytes = std::fs::read(&bundle.boot.initrd)?;
-        cpio::pad(&mut bytes);
+        bytes.extend(cpio::gap(u64::try_from(bytes.len()).unwrap_or(0)));
         let mut more = cpio::Archive::new();
         more.dir("minions", 0o700);
         more.file("minions/secret", 0o600, "5a".repeat(32).as_bytes());

@@ -88,14 +88,22 @@ impl Archive {
     }
 
     fn pad(&mut self) {
-        pad(&mut self.bytes);
+        let length = u64::try_from(self.bytes.len()).unwrap_or(0);
+        self.bytes.extend_from_slice(gap(length));
     }
 }
 
-/// Fills up with zeros to a multiple of four. The kernel finds the next archive only there: behind a compressed one
-/// whose length is not such a multiple it reports an invalid magic and drops the rest.
-pub fn pad(bytes: &mut Vec<u8>) {
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
+/// The zeros that follow an archive of this length, up to a multiple of four. The kernel finds the next archive only
+/// there: behind a compressed one whose length is not such a multiple it reports an invalid magic and drops the rest.
+#[must_use]
+pub fn gap(length: u64) -> &'static [u8] {
+    const ZEROS: [u8; 3] = [0; 3];
+    match length % 4 {
+        1 => &ZEROS,
+        2 => &ZEROS[..2],
+        3 => &ZEROS[..1],
+        _ => &[],
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::bundle::{self, bundle};
 use super::error::ImageError;
 use super::initrd::write_initrd;
 use super::kernel::fetch_kernel;
-use super::rootfs;
+use super::rootfs::{self, Times};
 use super::{BuildConfig, ImportConfig, OnProgress, Progress};
 use crate::error::Result;
 use crate::host::files;
@@ -34,7 +34,7 @@ pub async fn build_busybox(config: &BuildConfig, on_progress: OnProgress<'_>) ->
     steps.begin("make the root filesystem");
     let tree = config.work_dir.join("tree");
     rootfs::busybox(&tree, &config.tools).await?;
-    let root = filesystem(config, &tree).await?;
+    let root = filesystem(config, &tree, Times::Settled).await?;
     finish(config, root, &mut steps).await
 }
 
@@ -46,7 +46,7 @@ pub async fn build_debian(config: &BuildConfig, on_progress: OnProgress<'_>) -> 
     let tree = config.work_dir.join("tree");
     rootfs::debian(&tree, &config.tools, config.mirror.as_deref()).await?;
     steps.begin("make the root filesystem");
-    let root = filesystem(config, &tree).await?;
+    let root = filesystem(config, &tree, Times::Kept).await?;
     finish(config, root, &mut steps).await
 }
 
@@ -89,9 +89,9 @@ fn prepare(config: &BuildConfig) -> Result<(), ImageError> {
 }
 
 /// Writes a folder as a filesystem, and removes the folder.
-async fn filesystem(config: &BuildConfig, tree: &Path) -> Result<PathBuf> {
+async fn filesystem(config: &BuildConfig, tree: &Path, times: Times) -> Result<PathBuf> {
     let root = config.work_dir.join("root.raw");
-    rootfs::write(tree, &root, config.root_size, &config.tools).await?;
+    rootfs::write(tree, &root, config.root_size, times, &config.tools).await?;
     let tree = tree.to_owned();
     crate::host::blocking(move || {
         files::dir_absent(&tree).map_err(ImageError::io("remove", &tree))?;

@@ -10,6 +10,7 @@ mod initrd;
 mod kernel;
 mod modules;
 mod rootfs;
+mod stable;
 mod tools;
 
 use std::path::PathBuf;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::error::ImageError;
 use super::modules::is_static_program;
+use super::stable;
 use super::tools::{ImageTools, needed};
 use crate::host::command::Tool;
 use crate::host::files;
@@ -107,19 +108,48 @@ pub(super) async fn debian(tree: &Path, tools: &ImageTools, mirror: Option<&str>
     Ok(())
 }
 
+/// What becomes of the times of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Times {
+    /// They stay.
+    Kept,
+    /// They are all the same, so that the same folder becomes the same bytes whenever it is written.
+    Settled,
+}
+
 /// Writes a folder as an ext4. Blocks of 4 KiB, as on any disk that grows up; the guest grows it to its disk.
-pub(super) async fn write(tree: &Path, to: &Path, size: ByteSize, tools: &ImageTools) -> Result<(), ImageError> {
+pub(super) async fn write(
+    tree: &Path,
+    to: &Path,
+    size: ByteSize,
+    times: Times,
+    tools: &ImageTools,
+) -> Result<(), ImageError> {
     let program = needed(tools.mke2fs.as_ref(), "mke2fs", "apt-get install e2fsprogs")?;
     files::absent(to).map_err(ImageError::io("remove", to))?;
-    let tool = Tool::new(program)
-        .args(["-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-L", "root"])
-        .args(["-E", "root_owner=0:0,lazy_itable_init=1,nodiscard", "-d"])
+    let look = {
+        let tree = tree.to_owned();
+        move || {
+            // In this order: reading changes when a file was read.
+            let uuid = stable::uuid(&tree)?;
+            let inodes = if times == Times::Settled { stable::settle_tree(&tree)? } else { 0 };
+            Ok::<_, ImageError>((uuid, inodes))
+        }
+    };
+    let looked = tokio::task::spawn_blocking(look).await;
+    let (uuid, inodes) = looked.map_err(|error| ImageError::io("read", tree)(io::Error::other(error)))??;
+    let tool = stable::timeless(Tool::new(program))
+        .args(["-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-L", "root", "-U", &uuid])
+        .args(["-E", &format!("root_owner=0:0,lazy_itable_init=1,nodiscard,hash_seed={uuid}"), "-d"])
         .arg(tree)
         .arg("--")
         .arg(to)
         .arg(format!("{}k", size.get() >> 10))
         .limit(Duration::from_mins(10));
     tool.run().await?;
+    if times == Times::Settled {
+        stable::settle_filesystem(to, inodes, tools).await?;
+    }
     Ok(())
 }
 
@@ -141,6 +171,32 @@ mod tests {
             assert!(!tree.join(init).exists(), "{init} would become the first process");
         }
         std::fs::remove_dir_all(&tree).unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_same_busybox_becomes_the_same_bytes_whenever_it_is_written() {
+        let tools = ImageTools::find();
+        if tools.busybox.is_none() || tools.mke2fs.is_none() || tools.debugfs.is_none() {
+            eprintln!("SKIP: no busybox or no e2fsprogs here: apt-get install busybox-static e2fsprogs");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let mut written = Vec::new();
+        for nth in 0..2 {
+            let (tree, to) = (folder.path().join(format!("tree{nth}")), folder.path().join(format!("root{nth}")));
+            busybox(&tree, &tools).await.unwrap();
+            write(&tree, &to, ByteSize::mib(16), Times::Settled, &tools).await.unwrap();
+            written.push((to, stable::uuid(&tree).unwrap(), tree));
+            // The next one is made in another second: that is what a file's times are told in.
+            tokio::time::sleep(Duration::from_millis(1_100)).await;
+        }
+        let bytes = |nth: usize| std::fs::read(&written[nth].0).unwrap();
+        let differs = bytes(0).iter().zip(bytes(1)).filter(|(one, other)| **one != *other).count();
+        assert_eq!(differs, 0, "bytes that differ");
+        assert_eq!(written[0].1, written[1].1);
+        // Another content is another filesystem.
+        put(&written[1].2, "etc/hosts", "127.0.0.1 localhosT\n", 0o644).unwrap();
+        assert_ne!(stable::uuid(&written[1].2).unwrap(), written[0].1);
     }
 
     #[tokio::test]

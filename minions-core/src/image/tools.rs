@@ -12,6 +12,8 @@ pub struct ImageTools {
     pub busybox: Option<PathBuf>,
     /// Of e2fsprogs.
     pub mke2fs: Option<PathBuf>,
+    /// Of e2fsprogs, too.
+    pub debugfs: Option<PathBuf>,
     /// Makes a Debian.
     pub mmdebstrap: Option<PathBuf>,
     /// Fetches the kernel's package.
@@ -30,6 +32,7 @@ impl ImageTools {
         Self {
             busybox: find("busybox"),
             mke2fs: find("mke2fs"),
+            debugfs: find("debugfs"),
             mmdebstrap: find("mmdebstrap"),
             apt_get: find("apt-get"),
             apt_cache: find("apt-cache"),
