@@ -8,12 +8,16 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+use rustix::process::{Resource, Rlimit, prlimit};
 use tokio::io::unix::AsyncFd;
 
 use super::process::{Process, watch};
 
 /// The most that a process may ever say on its standard error.
 pub const MAX_ERRORS: u64 = 64 << 10;
+
+/// How much sooner than others it is ended where memory is short; the most is 1000.
+const OOM_SCORE: &str = "500";
 
 /// How a long-lived process is started.
 #[derive(Debug)]
@@ -84,6 +88,7 @@ pub fn spawn(what: Detached<'_>) -> io::Result<Spawned> {
         command.uid(uid).gid(gid);
     }
     let mut child = command.spawn()?;
+    bound(&child);
     // We have not waited for it, so the number is still its own, even if it has ended.
     let opened = Process::open(child.id()).and_then(|found| found.ok_or_else(|| io::ErrorKind::NotFound.into()));
     let reaper = opened.and_then(|process| {
@@ -104,6 +109,19 @@ pub fn spawn(what: Detached<'_>) -> io::Result<Spawned> {
     }
 }
 
+/// Where memory is short it goes before the daemon does, and it leaves no image of its guest's memory on a disk. Said
+/// from outside: nothing of ours runs between fork and exec. A guest does not run yet.
+fn bound(child: &Child) {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    if let Err(error) = prlimit(pid, Resource::Core, none) {
+        tracing::warn!(%error, pid = child.id(), "a process may leave an image of its memory when it crashes");
+    }
+    if let Err(error) = std::fs::write(format!("/proc/{}/oom_score_adj", child.id()), OOM_SCORE) {
+        tracing::warn!(%error, pid = child.id(), "a process is not the first to go where memory is short");
+    }
+}
+
 fn pidfd_of(child: &Child) -> io::Result<AsyncFd<std::os::fd::OwnedFd>> {
     let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
     let pid = pid.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
@@ -116,5 +134,30 @@ async fn reap(mut child: Child, fd: AsyncFd<std::os::fd::OwnedFd>) {
     let ended = fd.readable().await.map(|mut guard| guard.retain_ready());
     if let Err(error) = ended.and_then(|()| child.try_wait()) {
         tracing::warn!(%error, pid = child.id(), "cannot take a dead child away");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::key;
+
+    #[tokio::test]
+    async fn ctl_1_1_a_process_has_no_environment_of_ours_leaves_no_core_and_goes_before_the_daemon() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = key::take(&folder.path().join("key")).unwrap().unwrap();
+        let (program, args) = (Path::new("/bin/sleep"), [OsString::from("60")]);
+        let spawned =
+            spawn(Detached { program, args: &args, dir: folder.path(), key, output: None, user: None }).unwrap();
+        let of = |name: &str| std::fs::read_to_string(format!("/proc/{}/{name}", spawned.process.pid())).unwrap();
+        let limits = of("limits");
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+        assert_eq!(core.split_ascii_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{core}");
+        assert_eq!(of("oom_score_adj").trim(), OOM_SCORE);
+        let environ = of("environ");
+        let names: Vec<_> = environ.split('\0').filter_map(|line| line.split_once('=')).map(|(name, _)| name).collect();
+        assert_eq!(names, ["LC_ALL", "PATH"]);
+        spawned.process.kill().unwrap();
+        spawned.process.exited().await.unwrap();
     }
 }

@@ -226,6 +226,17 @@ mod tests {
     }
 
     #[test]
+    fn ctl_1_2_the_filter_of_system_calls_denies_all_that_it_can() {
+        for (user, elevate) in [(None, "deny"), (Some(200_000), "allow")] {
+            let words = words_of(user);
+            let at = words.iter().position(|word| word == "-sandbox").expect("there is one");
+            let want = format!("on,obsolete=deny,elevateprivileges={elevate},spawn=deny,resourcecontrol=deny");
+            assert_eq!(words[at + 1], want);
+            assert_eq!(words.iter().filter(|word| *word == "-sandbox").count(), 1, "the last of several would count");
+        }
+    }
+
+    #[test]
     fn the_epoch_reads_back_from_the_words_and_from_nobody_elses() {
         let words = words();
         assert_eq!(epoch_of(&words, VmId::from_bits(1)), Some(7));
