@@ -1,24 +1,19 @@
 //! The service, from here.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use minions_core::api::v1;
 use minions_core::config::Environment;
 use minions_core::env::Env;
 use minions_core::error::{Effect, Error, ErrorKind, Result};
-use minions_core::http::client::{Endpoint, HttpControlPlane};
+use minions_core::http::client::HttpControlPlane;
 use minions_core::http::token::Token;
 use minions_core::service::{Caller, ControlPlane, IdempotencyKey, VmAction, VmRef};
 
 use crate::cli::Global;
-use crate::service::config::private_text;
-
-/// Where a service keeps everything unless someone says otherwise.
-pub const DEFAULT_DIR: &str = "/var/lib/minions";
-
-/// The API's socket in a service's folder.
-pub const SOCKET: &str = "minions.sock";
+use crate::place;
+use crate::secret::private_text;
 
 /// Times that a request whose fate is unknown is sent again, under the same key.
 const RETRIES: usize = 2;
@@ -34,9 +29,9 @@ pub struct Client {
 
 impl Client {
     pub fn new(global: &Global, environment: &Environment) -> Result<Self> {
-        let token_file = global.token_file.as_ref().or(environment.token_file.as_ref());
-        let token = token_file.map(|path| read_token(path)).transpose()?;
-        let plane = HttpControlPlane::new(endpoint(global, environment)?, token);
+        let place = place::find(global, environment)?;
+        let token = place.token_file.as_deref().map(read_token).transpose()?;
+        let plane = HttpControlPlane::new(place.endpoint, token);
         Ok(Self { plane: Arc::new(plane), caller: Caller::tenant("me"), env: Env::system() })
     }
 
@@ -67,24 +62,6 @@ impl Client {
                 ended => return ended,
             }
         }
-    }
-}
-
-/// Where the service is: what was typed, then what the environment says, then the usual place.
-fn endpoint(global: &Global, environment: &Environment) -> Result<Endpoint> {
-    let in_dir = |dir: &PathBuf| {
-        let path = dir.join(SOCKET);
-        std::path::absolute(&path)
-            .map(Endpoint::Unix)
-            .map_err(|error| Error::invalid("dir", format!("{} cannot be found", dir.display())).with_source(error))
-    };
-    match (&global.server, &global.dir, &environment.server, &environment.dir) {
-        (Some(_), Some(_), _, _) => Err(Error::invalid("server", "--server and --dir both say where the service is")),
-        (Some(url), ..) => url.parse(),
-        (None, Some(dir), ..) => in_dir(dir),
-        (None, None, Some(url), _) => url.parse(),
-        (None, None, None, Some(dir)) => in_dir(dir),
-        (None, None, None, None) => Ok(Endpoint::Unix(Path::new(DEFAULT_DIR).join(SOCKET))),
     }
 }
 

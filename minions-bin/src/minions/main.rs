@@ -3,11 +3,14 @@
 mod cli;
 mod client;
 mod clock;
+mod contexts;
 mod follow;
 mod images;
 mod inside;
 mod life;
 mod output;
+mod place;
+mod secret;
 mod serve;
 mod service;
 
@@ -72,6 +75,7 @@ async fn run(cli: Cli, output: &Output, environment: Environment) -> Result<Exit
         Verb::Image(verb) => images::run(&client()?, output, verb, global, &environment).await,
         Verb::Host(cli::Host::Status) => service::host::run(&client()?, output).await,
         Verb::Token(verb) => service::token::run(output, verb),
+        Verb::Context(verb) => service::context::run(output, verb, global, &environment),
         Verb::Serve(args) => serve::run(global, &args, &environment).await,
         Verb::Doctor => service::doctor::run(output, global, &environment).await,
         Verb::Events(args) => service::events::run(&client()?, output, &args).await,

@@ -65,6 +65,9 @@ fn rows(verb: &str, dir: &Path) -> Vec<Row> {
         "image delete" => vec![run(&["image", "delete", &hostile], false)],
         "host status" => vec![run(&["host", "status"], true)],
         "token create" => vec![run(&["token", "create", &hostile, "--file", &path("tokens")], false)],
+        "context list" => vec![run(&["context", "list"], false)],
+        "context add" => vec![run(&["context", "add", &hostile, "--server", "http://127.0.0.1:1"], false)],
+        "context use" | "context remove" => vec![run(&["context", &verb[8..], &hostile], false)],
         "serve" => vec![run(&["serve", "--backend", "memory", "--config", &path("evil.toml")], false)],
         "doctor" => vec![run(&["doctor"], false)],
         "events" => vec![run(&["events"], true)],
@@ -108,6 +111,9 @@ impl Lab {
         let quoted = evil.replace('\\', "\\\\").replace('"', "\\\"");
         let toml = format!("[daemon]\nbackend = \"auto\"\n\n[{}]\n\"{quoted}\" = 1\n", "log");
         std::fs::write(dir.path().join("evil.toml"), toml).unwrap();
+        let contexts = dir.path().join("minions/contexts.toml");
+        std::fs::create_dir(contexts.parent().unwrap()).unwrap();
+        std::fs::write(contexts, format!("[contexts.\"{quoted}\"]\nserver = \"{quoted}\"\n")).unwrap();
         let hostile = server::serve(&dir.path().join("minions.sock"));
         Self { dir, hostile }
     }
@@ -115,7 +121,7 @@ impl Lab {
     fn command(&self, words: &[String]) -> Command {
         let mut command = Command::new(MINIONS);
         command.args(words).env("MINIONS_DIR", self.dir.path()).env_remove("MINIONS_SERVER").env("NO_COLOR", "1");
-        command.stdin(Stdio::null());
+        command.env("XDG_CONFIG_HOME", self.dir.path()).stdin(Stdio::null());
         command
     }
 
@@ -254,6 +260,7 @@ fn bad_13_no_verb_believes_a_server_that_lies() {
                 if ["serve", "doctor", "config check", "config show", "completion", "schema", "token create", "cp"]
                     .contains(&verb.as_str())
                     || verb.starts_with("image ") && verb != "image list"
+                    || verb.starts_with("context ")
                     || words.iter().any(|word| word.contains('\u{1b}'))
                 {
                     continue;

@@ -14,6 +14,10 @@ pub struct Environment {
     pub token_file: Option<PathBuf>,
     /// `MINIONS_CONFIG`: the configuration file.
     pub config: Option<PathBuf>,
+    /// `MINIONS_CONTEXT`: the name of the service to talk to.
+    pub context: Option<String>,
+    /// Where a person's own configuration lies: `XDG_CONFIG_HOME`, else `.config` in `HOME`. Only an absolute path counts.
+    pub config_home: Option<PathBuf>,
     /// `MINIONS_LOG`: what is logged.
     pub log: Option<String>,
     /// `NO_COLOR`: whether colours are unwanted.
@@ -37,6 +41,10 @@ impl Environment {
             server: text("MINIONS_SERVER"),
             token_file: path("MINIONS_TOKEN_FILE"),
             config: path("MINIONS_CONFIG"),
+            context: text("MINIONS_CONTEXT"),
+            config_home: path("XDG_CONFIG_HOME")
+                .or_else(|| path("HOME").map(|home| home.join(".config")))
+                .filter(|home| home.is_absolute()),
             log: text("MINIONS_LOG"),
             no_color: variable("NO_COLOR").is_some(),
             term: text("TERM"),

@@ -16,7 +16,7 @@ use minions_core::types::{ByteSize, NewVmName};
 pub use image::{Image, Making, Recipe};
 pub use inside::{Console, Copy, Exec, Forward, Logs};
 pub use life::{Act, Create, Destroy, List, One, Rename, Resize, Stop, Wait, WaitFor, Waiting};
-pub use service::{Config, Events, Host, Serve, Token};
+pub use service::{Config, Context, Events, Host, Serve, Token};
 
 /// Instant VMs on hosts you own.
 #[derive(Debug, Parser)]
@@ -54,6 +54,9 @@ pub struct Global {
     /// The service's folder, with minions.sock in it [env: MINIONS_DIR]
     #[arg(long, global = true, value_name = "DIR", help_heading = "Everywhere")]
     pub dir: Option<PathBuf>,
+    /// A service that you gave a name with `minions context add` [env: MINIONS_CONTEXT]
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Everywhere")]
+    pub context: Option<String>,
     /// The file with your token, for servers on TCP [env: MINIONS_TOKEN_FILE]
     #[arg(long, global = true, value_name = "FILE", help_heading = "Everywhere")]
     pub token_file: Option<PathBuf>,
@@ -144,6 +147,9 @@ stdin is typed to its end, and then it goes on until the guest ends or the timeo
     /// Tokens: who may come in over TCP
     #[command(subcommand)]
     Token(Token),
+    /// Contexts: services that you know by name
+    #[command(subcommand)]
+    Context(Context),
 
     /// Run the service
     #[command(after_help = "Examples:

@@ -29,6 +29,39 @@ pub enum Token {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub enum Context {
+    /// List them, and which is in use
+    #[command(
+        after_help = "Examples:\n  minions context list\n  minions context list --json | jq -r '.contexts[].name'"
+    )]
+    List,
+    /// Give a service a name; the first one is in use at once
+    #[command(after_help = "Examples:
+  minions context add home --server http://127.0.0.1:7777 --token-file ~/.config/minions/home.token
+  minions context add here --dir ./.minions
+
+Adding a name again says anew where it is. The token stays in its own file, and goes to this server only.")]
+    Add {
+        /// What to call it
+        name: String,
+    },
+    /// Use one from now on, where no --server, --dir, --context or variable says otherwise
+    #[command(
+        after_help = "Examples:\n  minions context use home\n  minions context use            the service of this machine again"
+    )]
+    Use {
+        /// Which; none for the service of this machine
+        name: Option<String>,
+    },
+    /// Forget one; its token file is left
+    #[command(visible_alias = "rm", after_help = "Examples:\n  minions context remove home")]
+    Remove {
+        /// Which
+        name: String,
+    },
+}
+
 #[derive(Debug, Args)]
 pub struct Serve {
     /// What runs the VMs: auto, memory or qemu; auto takes the best that works, and never memory

@@ -10,8 +10,9 @@ use minions_core::service::ControlPlane;
 use minions_core::types::{ByteSize, ImageBundle, ImageDefaults, Vcpus, check_tag};
 
 use crate::cli::{Global, Making, Recipe};
-use crate::client::{Client, DEFAULT_DIR};
+use crate::client::Client;
 use crate::output::{Failure, Outcome, Output};
+use crate::place::DEFAULT_DIR;
 use crate::serve::Folder;
 
 /// Where images are made.

@@ -12,7 +12,7 @@ use minions_core::host::lookup::{DEFAULT_DIRS, find_in};
 use minions_core::host::preflight::{FindingStatus, socket_paths};
 use minions_core::types::HostId;
 
-use crate::client::SOCKET;
+use crate::place::SOCKET;
 
 /// The longest name of a socket below the folder: that of a VM's door.
 const LONGEST: usize = "vms/vm_00000000000000000000000000/v_4294967295".len();

@@ -17,9 +17,10 @@ use minions_core::http::server::{ApiServer, Listener, Settings};
 use minions_core::http::token::TokenTable;
 
 use crate::cli::{Global, Serve};
-use crate::client::DEFAULT_DIR;
 use crate::output::{Failure, Outcome, Output};
-use crate::service::config::{find, load, private_text};
+use crate::place::DEFAULT_DIR;
+use crate::secret::private_text;
+use crate::service::config::{find, load};
 
 pub use compose::service_config;
 pub use folder::Folder;

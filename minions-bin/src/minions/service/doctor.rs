@@ -6,8 +6,8 @@ use minions_core::config::Environment;
 use minions_core::host::preflight::{Finding, FindingStatus};
 
 use crate::cli::Global;
-use crate::client::DEFAULT_DIR;
 use crate::output::{Outcome, Output};
+use crate::place::DEFAULT_DIR;
 use crate::serve::{Folder, examine};
 
 pub async fn run(output: &Output, global: &Global, environment: &Environment) -> Outcome {

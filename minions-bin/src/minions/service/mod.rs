@@ -2,6 +2,7 @@
 
 pub mod completion;
 pub mod config;
+pub mod context;
 pub mod doctor;
 pub mod events;
 pub mod host;
