@@ -1,6 +1,7 @@
 //! Volumes: a folder with the disk and the name of what it began as.
 
 use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::Inner;
@@ -87,7 +88,9 @@ fn make(inner: &Inner, config: &VolumeConfig) -> Result<(), FileError> {
         };
         size = size.max(ByteSize::bytes(root.metadata().map_err(&io)?.len()));
         clone_or_sparse(&root, &disk)?;
-        files::replace(&stage.path().join(IMAGE), id.to_string().as_bytes(), 0o400).map_err(&io)?;
+        // Its name becomes durable with the folder.
+        let mut began = files::open_write(&stage.path().join(IMAGE), 0o400).map_err(&io)?;
+        began.write_all(id.to_string().as_bytes()).and_then(|()| began.sync_all()).map_err(&io)?;
     }
     disk.set_len(size.get()).map_err(&io)?;
     disk.sync_all().map_err(&io)?;

@@ -60,6 +60,8 @@ pub(super) fn open(path: &Path, schema: &Schema, readers: usize) -> Result<Opene
     Ok(Opened { lock, writer, readers, created })
 }
 
+/// The first three make an answer durable. The last three are about the work of a group: what would undo one of its
+/// changes stays in memory, a page goes into the log once and at the end, and into the database once for many groups.
 fn connect(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
@@ -71,7 +73,10 @@ fn connect(path: &Path) -> Result<Connection> {
          PRAGMA checkpoint_fullfsync = ON;
          PRAGMA foreign_keys = ON;
          PRAGMA trusted_schema = OFF;
-         PRAGMA mmap_size = 0;",
+         PRAGMA mmap_size = 0;
+         PRAGMA temp_store = MEMORY;
+         PRAGMA cache_spill = OFF;
+         PRAGMA wal_autocheckpoint = 4000;",
     )?;
     Ok(connection)
 }
