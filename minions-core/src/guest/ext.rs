@@ -68,24 +68,27 @@ pub trait GuestChannelExt: GuestChannel {
         .await
     }
 
-    /// A proven connection to the VM's agent, on which one call may be sent.
-    async fn dial(&self, cx: &CallCx, id: VmId, secret: &AgentSecret) -> Result<(GuestIoBox, client::Peer)> {
-        let io = self.connect(cx, id, AGENT_PORT).await?;
-        client::prove(io, secret, Purpose::Call, cx.deadline.min(tokio::time::Instant::now() + HELLO)).await
+    /// A connection to the VM's agent that is proven and on which a call was sent. What follows on the stream are its
+    /// frames, which [`client`] reads, here or at the far end of a tunnel.
+    async fn open(&self, cx: &CallCx, id: VmId, secret: &AgentSecret, call: &GuestCall) -> Result<GuestIoBox> {
+        Ok(self.call(cx, id, secret, call).await?.0)
     }
 
-    /// A connection to the VM's agent on which a call was sent. What follows on the stream are its frames, which
-    /// [`client`] reads, here or at the far end of a tunnel.
-    async fn open(&self, cx: &CallCx, id: VmId, secret: &AgentSecret, call: &GuestCall) -> Result<GuestIoBox> {
-        let (mut io, _) = self.dial(cx, id, secret).await?;
-        client::begin(&mut io, call, cx.deadline).await?;
-        Ok(io)
+    /// The same, and what the agent said of itself.
+    async fn call(
+        &self,
+        cx: &CallCx,
+        id: VmId,
+        secret: &AgentSecret,
+        call: &GuestCall,
+    ) -> Result<(GuestIoBox, client::Peer)> {
+        let io = self.connect(cx, id, AGENT_PORT).await?;
+        client::call(io, secret, call, cx.deadline.min(tokio::time::Instant::now() + HELLO)).await
     }
 
     /// Asks the agent once whether it is alive. Brings back the nonce of its boot, too.
     async fn probe(&self, cx: &CallCx, id: VmId, secret: &AgentSecret) -> Result<(Untrusted<Health>, Nonce)> {
-        let (mut io, peer) = self.dial(cx, id, secret).await?;
-        client::begin(&mut io, &GuestCall::Health, cx.deadline).await?;
+        let (io, peer) = self.call(cx, id, secret, &GuestCall::Health).await?;
         Ok((client::health(io, cx.deadline).await?, peer.boot_nonce))
     }
 }

@@ -203,7 +203,7 @@ async fn outgoing<W: AsyncWrite + Unpin>(
         while let Some(bytes) = source.left(&mut count) {
             writer.send(&Frame::Data { channel, bytes }).await?;
         }
-        writer.send(&Frame::End { channel }).await?;
+        writer.queue(&Frame::End { channel });
     }
     writer.message(&ended(status)).await
 }

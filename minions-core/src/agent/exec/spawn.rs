@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind as Io;
 use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -71,11 +72,32 @@ impl Plan {
         Ok(Self { cwd, env, switch })
     }
 
+    /// Where a bare name leads by the program's own `PATH`, as far as that is plain; else the system looks, and says what
+    /// is wrong.
+    fn program(&self, name: &str) -> Option<PathBuf> {
+        let (_, path) = self.env.iter().rev().find(|(name, _)| name == "PATH")?;
+        let folders: Vec<&Path> = path.split(':').map(Path::new).collect();
+        if name.is_empty() || name.contains('/') || !folders.iter().all(|folder| folder.is_absolute()) {
+            return None;
+        }
+        // The first of this name, if it may be run.
+        let found = folders.iter().map(|folder| folder.join(name)).find(|path| path.exists())?;
+        (found.is_file() && rustix::fs::access(&found, rustix::fs::Access::EXEC_OK).is_ok()).then_some(found)
+    }
+
     #[expect(clippy::disallowed_methods, reason = "running programs for the host is what the agent is for")]
     fn on_pipes(self, request: &ExecRequest, user: &User) -> Result<Running> {
         let broken = |error: rustix::io::Errno| about("cannot make a pipe", error.into());
-        let mut command = tokio::process::Command::new(&request.argv[0]);
-        command.args(&request.argv[1..]).env_clear().envs(self.env).current_dir(self.cwd).process_group(0);
+        // By its path, a program is started without a copy of the agent in between.
+        let program = self.program(&request.argv[0]);
+        let mut command = tokio::process::Command::new(program.as_deref().unwrap_or(Path::new(&request.argv[0])));
+        command
+            .arg0(&request.argv[0])
+            .args(&request.argv[1..])
+            .env_clear()
+            .envs(self.env)
+            .current_dir(self.cwd)
+            .process_group(0);
         if let Some((uid, gid)) = self.switch {
             command.uid(uid).gid(gid);
         }

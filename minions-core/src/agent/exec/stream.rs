@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
@@ -39,13 +40,12 @@ impl Source {
 
     /// What is left after the program's end, piece by piece, without waiting. `taken` counts over all pieces.
     pub(super) fn left(&mut self, taken: &mut usize) -> Option<Bytes> {
-        let mut piece = vec![0; PIECE];
+        let mut piece = Vec::with_capacity(PIECE);
         while *taken < LAST {
-            match rustix::io::read(&self.fd, piece.as_mut_slice()) {
+            match rustix::io::read(&self.fd, spare_capacity(&mut piece)) {
                 Ok(0) => return None,
                 Ok(read) => {
                     *taken += read;
-                    piece.truncate(read);
                     return Some(piece.into());
                 }
                 Err(Errno::INTR) => {}

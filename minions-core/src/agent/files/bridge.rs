@@ -113,7 +113,14 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    fn pass(&mut self) -> io::Result<()> {
+    /// Reads into the piece, as much as it has room for. `false` at the end of what there is.
+    pub fn fill_from(&mut self, from: &mut impl Read) -> io::Result<bool> {
+        let room = PIECE - self.piece.len();
+        Ok(from.take(room as u64).read_to_end(&mut self.piece)? > 0)
+    }
+
+    /// Hands the piece over.
+    pub fn pass(&mut self) -> io::Result<()> {
         if self.piece.is_empty() {
             return Ok(());
         }

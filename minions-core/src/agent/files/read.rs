@@ -1,7 +1,7 @@
 //! Sends a file.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom};
 
 use tokio::io::AsyncWrite;
 
@@ -19,16 +19,12 @@ pub(crate) async fn read<W: AsyncWrite + Unpin>(request: ReadFile, mut writer: F
     writer.message(&Reply::Info(info)).await?;
     let sent = write_through(&mut writer, move |outgoing| {
         let mut file = file;
-        let mut buffer = vec![0; 128 * 1024];
-        loop {
-            let read = file.read(&mut buffer).map_err(|error| about(&path, error))?;
-            if read == 0 {
-                return Ok(());
-            }
+        while outgoing.fill_from(&mut file).map_err(|error| about(&path, error))? {
             outgoing
-                .write_all(&buffer[..read])
+                .pass()
                 .map_err(|error| Error::new(ErrorKind::Unavailable, "the host hung up").with_source(error))?;
         }
+        Ok(())
     })
     .await;
     match sent {

@@ -9,6 +9,8 @@ use crate::error::{Effect, Error, ErrorKind};
 pub const MAX_CONTROL: usize = 64 * 1024;
 /// Most bytes of one data frame.
 pub const MAX_DATA: usize = 256 * 1024;
+/// A payload from so many bytes on is sent as it lies: copying a smaller one costs less than a second slice.
+const LARGE: usize = 4 * 1024;
 /// Most bytes of a whole frame, its length included.
 pub const MAX_FRAME: usize = LENGTH + 2 + MAX_DATA;
 /// Stdin, stdout, and the one stream of every other call.
@@ -117,9 +119,7 @@ impl Frame {
             Self::Data { channel, bytes } => {
                 for part in bytes.chunks(MAX_DATA) {
                     to.reserve(LENGTH + 2 + part.len());
-                    to.put_u32(u32::try_from(2 + part.len()).unwrap_or(u32::MAX));
-                    to.put_u8(DATA);
-                    to.put_u8(*channel);
+                    data_head(*channel, part.len(), to);
                     to.put_slice(part);
                 }
             }
@@ -130,6 +130,29 @@ impl Frame {
             }
         }
     }
+}
+
+impl Frame {
+    /// Adds the frame's bytes but for a large payload, which is given back: it goes behind them.
+    pub(super) fn encode_head(&self, to: &mut BytesMut) -> Bytes {
+        match self {
+            Self::Data { channel, bytes } if (LARGE..=MAX_DATA).contains(&bytes.len()) => {
+                data_head(*channel, bytes.len(), to);
+                bytes.clone()
+            }
+            _ => {
+                self.encode(to);
+                Bytes::new()
+            }
+        }
+    }
+}
+
+/// What stands before the bytes of a data frame.
+fn data_head(channel: u8, length: usize, to: &mut BytesMut) {
+    to.put_u32(u32::try_from(2 + length).unwrap_or(u32::MAX));
+    to.put_u8(DATA);
+    to.put_u8(channel);
 }
 
 /// Turns bytes into frames, without I/O. Holds at most what it was fed and not asked for.

@@ -2,6 +2,7 @@
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::frame::Frame;
 use super::hello::{Hello, Nonce, PROTOCOL_VERSIONS, Purpose, Transcript, same};
 use super::stream::{FrameReader, FrameWriter};
 use crate::error::{Error, ErrorKind, Result};
@@ -56,7 +57,7 @@ where
             if !PROTOCOL_VERSIONS.contains(&version) || !same(&proof, &transcript.agent_proof(secret)) {
                 return Err(untrusted("what answers in the guest does not know the VM's secret"));
             }
-            writer.queue(&Hello::HostProof { proof: transcript.host_proof(secret) })?;
+            writer.queue(&Frame::control(&Hello::HostProof { proof: transcript.host_proof(secret) })?);
             Ok(Peer { version, boot_nonce, agent_version: super::terminal::sanitize_line(&agent_version, 64) })
         }
         Hello::Refused { reason, .. } if reason == "version" => {

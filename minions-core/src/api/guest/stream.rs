@@ -1,6 +1,6 @@
 //! Frames over asynchronous streams.
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::frame::{Frame, FrameDecoder};
@@ -66,19 +66,27 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 pub struct FrameWriter<W> {
     io: W,
     pending: BytesMut,
+    /// What goes out behind `pending`, as its owner holds it.
+    payload: Bytes,
 }
 
 impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     /// Writes to here.
     pub fn new(io: W) -> Self {
-        Self { io, pending: BytesMut::new() }
+        Self { io, pending: BytesMut::new(), payload: Bytes::new() }
     }
 
     /// Sends a frame. After a dropped call the frame may or may not be on its way, but never half of it: the next call
     /// sends the rest first.
     pub async fn send(&mut self, frame: &Frame) -> Result<()> {
-        self.flush().await?;
-        frame.encode(&mut self.pending);
+        if self.payload.has_remaining() {
+            self.flush().await?;
+        }
+        // A large payload goes out as it lies, if the stream takes it together with its head.
+        match self.io.is_write_vectored() {
+            true => self.payload = frame.encode_head(&mut self.pending),
+            false => frame.encode(&mut self.pending),
+        }
         self.flush().await
     }
 
@@ -87,16 +95,21 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
         self.send(&Frame::control(message)?).await
     }
 
-    /// Adds a message to what the next [`flush`](Self::flush) or [`send`](Self::send) sends.
-    pub fn queue(&mut self, message: &impl serde::Serialize) -> Result<()> {
-        Frame::control(message)?.encode(&mut self.pending);
-        Ok(())
+    /// Adds a frame to what the next [`flush`](Self::flush) or [`send`](Self::send) sends, in the same write.
+    pub fn queue(&mut self, frame: &Frame) {
+        // The rest of a dropped call stays in front.
+        self.pending.extend_from_slice(&std::mem::take(&mut self.payload));
+        frame.encode(&mut self.pending);
     }
 
     /// Sends what is left of earlier calls.
     pub async fn flush(&mut self) -> Result<()> {
-        while self.pending.has_remaining() {
-            if self.io.write_buf(&mut self.pending).await.map_err(lost)? == 0 {
+        loop {
+            let mut left = (&mut self.pending).chain(&mut self.payload);
+            if !left.has_remaining() {
+                break;
+            }
+            if self.io.write_buf(&mut left).await.map_err(lost)? == 0 {
                 return Err(lost(std::io::ErrorKind::WriteZero.into()));
             }
         }

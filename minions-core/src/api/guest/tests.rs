@@ -232,3 +232,86 @@ async fn without_a_common_version_both_sides_say_so() {
     assert!(matches!(refused, Hello::Refused { reason, .. } if reason == "version"));
     assert_eq!(agent.unwrap_err().kind(), ErrorKind::Unsupported);
 }
+
+#[tokio::test]
+async fn whoever_reads_gets_whole_frames_in_their_order_however_often_their_writer_was_dropped() {
+    for room in [1, 7, 5_000, 100_000] {
+        let (ours, theirs) = tokio::io::duplex(room);
+        let sent: Vec<Frame> = (1..20u8).map(|number| large(number, usize::from(number) * 1_000)).collect();
+        let reading = tokio::spawn(async move {
+            let mut reader = FrameReader::new(theirs);
+            let mut read = Vec::new();
+            while let Some(frame) = reader.next().await.unwrap() {
+                read.push(frame);
+            }
+            read
+        });
+        // One that takes slices, as sockets do.
+        let mut writer = FrameWriter::new(Vectored(ours));
+        for (number, frame) in sent.iter().enumerate() {
+            if number % 3 == 0 {
+                writer.queue(frame);
+                continue;
+            }
+            {
+                let mut dropped = std::pin::pin!(writer.send(frame));
+                // As far as it gets at once, which may be half of it.
+                let _ = std::future::poll_fn(|cx| std::task::Poll::Ready(dropped.as_mut().poll(cx))).await;
+            }
+            if number % 2 == 0 {
+                writer.flush().await.unwrap();
+            }
+        }
+        writer.flush().await.unwrap();
+        drop(writer);
+        // A dropped call may have sent nothing, but nobody else's frame is lost or cut for that.
+        let mut read = reading.await.unwrap().into_iter().peekable();
+        for (number, frame) in sent.iter().enumerate() {
+            assert!(read.next_if_eq(frame).is_some() || number % 3 != 0, "frame {number}, room for {room}");
+        }
+        assert_eq!(read.next(), None, "room for {room}");
+    }
+}
+
+fn large(fill: u8, length: usize) -> Frame {
+    Frame::Data { channel: 0, bytes: Bytes::from(vec![fill; length]) }
+}
+
+struct Vectored(tokio::io::DuplexStream);
+
+impl tokio::io::AsyncWrite for Vectored {
+    fn poll_write(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+        bytes: &[u8],
+    ) -> std::task::Poll<std::io::Result<usize>> {
+        std::pin::Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+        slices: &[std::io::IoSlice<'_>],
+    ) -> std::task::Poll<std::io::Result<usize>> {
+        std::pin::Pin::new(&mut self.0)
+            .poll_write(cx, &slices.iter().flat_map(|slice| slice.iter().copied()).collect::<Vec<u8>>())
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::pin::Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::pin::Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}

@@ -1,8 +1,9 @@
 //! Speaks the agent's protocol, as the host.
 //!
-//! [`prove`] turns a raw connection into a proven one, [`begin`] sends the one call that it carries. What follows on the
-//! stream are the frames of that call: the functions and sessions here read them, on the spot or at the far end of a
-//! tunnel. Calls that ask and answer have a deadline over all of it; sessions last as long as their owner keeps them.
+//! [`prove`] turns a raw connection into a proven one, [`begin`] sends the one call that it carries, [`call`] does both in
+//! one flight. What follows on the stream are the frames of that call: the functions and sessions here read them, on the
+//! spot or at the far end of a tunnel. Calls that ask and answer have a deadline over all of it; sessions last as long as
+//! their owner keeps them.
 
 mod exec;
 mod forward;
@@ -15,7 +16,7 @@ mod tests;
 
 pub use exec::{ExecEnd, ExecInput, ExecItem, ExecOutput, exec};
 pub use forward::forward;
-pub use prove::{begin, prove};
+pub use prove::{begin, call, prove};
 pub use request::{MAX_LISTED, grow, health, list, network, shutdown, stat, status};
 pub use transfer::{Download, Moved, Upload};
 
