@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use minions_core::api::guest::{ExecRequest, GuestCall, Purpose};
+use minions_core::api::guest::{ExecRequest, GuestCall};
 use minions_core::guest::GuestIoBox;
 use minions_core::guest::client::{self, ExecItem, exec};
 use minions_core::types::AgentSecret;
@@ -44,9 +44,7 @@ pub fn soon() -> tokio::time::Instant {
 /// A new, proven connection on which the call was sent.
 pub async fn open(dir: &std::path::Path, call: &GuestCall) -> Result<GuestIoBox> {
     let stream = UnixStream::connect(dir.join("agent")).await?;
-    let (mut io, _) = client::prove(Box::new(stream), &secret(), Purpose::Call, soon()).await?;
-    client::begin(&mut io, call, soon()).await?;
-    Ok(io)
+    Ok(client::call(Box::new(stream), &secret(), call, soon()).await?.0)
 }
 
 pub async fn start(dir: &std::path::Path) -> Result<(Child, Child)> {
