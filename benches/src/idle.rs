@@ -15,7 +15,7 @@ const REST: Duration = Duration::from_secs(15);
 
 pub async fn run(run: &Run) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
-    for (kind, vms) in [(Kind::Memory, run.pick(200, 1_000)), (Kind::Stub, run.pick(60, 300))] {
+    for (kind, vms) in [(Kind::Memory, run.pick(200, 1_000)), (Kind::Stub, run.pick(120, 300))] {
         let what = format!("daemon's wakeups with {vms} running VMs ({})", kind.name());
         if kind == Kind::Stub && crate::host::stub().is_none() {
             figures.push(Figure::not_run("26", what, "no stub-vmm beside this program"));
