@@ -16,6 +16,7 @@ use minions_core::guest::client::{ExecEnd, ExecItem, exec};
 use minions_core::memory::InMemoryHost;
 use minions_core::service::{Caller, ControlPlane, IdempotencyKey, VmAction, VmRef};
 use minions_core::types::{EventSeq, VmId, VmState};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 type Plane = Arc<dyn ControlPlane>;
 
@@ -57,6 +58,7 @@ everywhere! {
     much_goes_through_a_guest_unchanged
     a_call_that_the_service_refuses_is_an_error_with_its_reason
     the_serial_log_and_the_host_can_be_seen
+    whoever_sits_at_the_console_types_and_reads_until_the_guest_ends
     images_are_imported_listed_and_deleted_by_admins_only
 }
 
@@ -119,6 +121,7 @@ async fn what_is_not_there_is_not_found(_: &Edge, plane: Plane, me: Caller) {
         plane.act(&me, &named("nobody"), &VmAction::Start(v1::StartVm {}), None).await.unwrap_err(),
         plane.console_log(&me, &nobody, 10).await.unwrap_err(),
         plane.open(&me, &nobody, &GuestCall::Health).await.err().unwrap(),
+        plane.console(&me, &nobody, 10).await.err().unwrap(),
         plane.operation(&me, minions_core::types::OperationId::from_bits(7), Duration::ZERO).await.unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::NotFound, "{}", error.chain());
@@ -237,6 +240,28 @@ async fn the_serial_log_and_the_host_can_be_seen(_: &Edge, plane: Plane, me: Cal
     assert!(plane.console_log(&me, &named("web"), 64).await.unwrap().len() <= 64);
     let host = plane.host(&me).await.unwrap();
     assert!(host.simulated && host.vms == 1, "{host:?}");
+}
+
+async fn whoever_sits_at_the_console_types_and_reads_until_the_guest_ends(_: &Edge, plane: Plane, me: Caller) {
+    create(&plane, &me, "web").await;
+    let mut console = plane.console(&me, &named("web"), 1 << 20).await.unwrap();
+    console.write_all(b"\runame -n; echo con\"sole\"\r").await.unwrap();
+    console.flush().await.unwrap();
+    let mut read = Vec::new();
+    while !String::from_utf8_lossy(&read).contains("console\r\n") {
+        let mut piece = [0; 1024];
+        let count = console.read(&mut piece).await.unwrap();
+        assert_ne!(count, 0, "{}", String::from_utf8_lossy(&read));
+        read.extend_from_slice(&piece[..count]);
+    }
+    assert!(String::from_utf8_lossy(&read).contains("Linux version"), "it begins with the log");
+    let log = plane.console_log(&me, &named("web"), 64).await.unwrap();
+    assert!(String::from_utf8_lossy(&log).contains("console\r\n"), "the log goes on");
+    act(&plane, &me, "web", VmAction::Stop(v1::StopVm::default())).await;
+    console.read_to_end(&mut read).await.unwrap();
+    let error = plane.console(&me, &named("web"), 0).await.err().unwrap();
+    assert_eq!((error.kind(), error.reason()), (ErrorKind::Denied, Some("not_running")), "{}", error.chain());
+    assert!(error.chain().contains("minions start web"), "{}", error.chain());
 }
 
 async fn images_are_imported_listed_and_deleted_by_admins_only(_: &Edge, plane: Plane, me: Caller) {

@@ -163,13 +163,17 @@ async fn one_tenants_streams_leave_room_for_the_others() {
     let web: VmRef = "web".parse().unwrap();
     let plane = edge.over_tcp(&edge.owner);
     let mut held = Vec::new();
-    for _ in 0..2 {
-        held.push(plane.open(&owner(), &web, &sleep).await.expect("a quarter of 8"));
+    held.push(plane.open(&owner(), &web, &sleep).await.expect("a quarter of 8"));
+    let console = plane.console(&owner(), &web, 0).await.expect("a console is one like any other");
+    for error in [
+        plane.open(&owner(), &web, &sleep).await.err().expect("it is used up"),
+        plane.console(&owner(), &web, 0).await.err().expect("it is used up"),
+    ] {
+        assert_eq!((error.kind(), error.reason()), (ErrorKind::Exhausted, Some("rate")), "{}", error.chain());
     }
-    let error = plane.open(&owner(), &web, &sleep).await.err().expect("it is used up");
-    assert_eq!((error.kind(), error.reason()), (ErrorKind::Exhausted, Some("rate")), "{}", error.chain());
     edge.over_unix().open(&owner(), &web, &sleep).await.expect("the operator comes in");
-    drop(held);
+    edge.over_unix().console(&owner(), &web, 0).await.expect("the operator comes in");
+    drop((held, console));
     // The server notices that they are gone when it next looks.
     let freed = async { while plane.open(&owner(), &web, &sleep).await.is_err() {} };
     tokio::time::timeout(SOON, freed).await.expect("what was held is free again");

@@ -287,6 +287,7 @@ async fn bad_9_what_is_another_owners_is_as_if_it_were_not_there() {
         let error = plane.open(&eve, &vm, &GuestCall::Health).await.err().unwrap();
         assert_eq!((error.kind(), error.chain()), (absent.kind(), absent.chain()));
         assert_eq!(plane.console_log(&eve, &vm, 10).await.unwrap_err().chain(), absent.chain());
+        assert_eq!(plane.console(&eve, &vm, 10).await.err().unwrap().chain(), absent.chain());
     }
     assert!(plane.operation(&eve, operation.id, Duration::ZERO).await.is_err());
     assert!(plane.events(&eve, EventSeq(0), 100, Duration::ZERO).await.unwrap().events.is_empty());

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at what it did not expect")]
 #![allow(clippy::disallowed_methods, reason = "a test of a program starts it")]
 
+mod console;
 mod context;
 mod misuse;
 mod service;

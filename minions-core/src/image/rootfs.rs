@@ -99,13 +99,21 @@ pub(super) async fn debian(tree: &Path, tools: &ImageTools, mirror: Option<&str>
     put(tree, "etc/machine-id", "", 0o444)?;
     put(tree, "etc/fstab", "# the agent mounted what the kernel's command line names\n", 0o644)?;
     dir(tree, "data", 0o755)?;
-    // Nobody sits at the console to answer its questions, and nobody logs in there.
-    for unit in ["systemd-firstboot.service", "getty@.service", "serial-getty@.service"] {
+    seats(tree)
+}
+
+/// Who sits where in a Debian: nobody at a screen that no guest has, nor to answer the questions of a first boot; root at
+/// the serial line, without a password. Only the host reaches that, and whom it lets sit there may run programs as root anyway.
+fn seats(tree: &Path) -> Result<(), ImageError> {
+    for unit in ["systemd-firstboot.service", "getty@.service"] {
         let link = tree.join("etc/systemd/system").join(unit);
         files::absent(&link).map_err(ImageError::io("remove", &link))?;
         symlink("/dev/null", &link).map_err(ImageError::io("link", &link))?;
     }
-    Ok(())
+    // The empty line takes back what the unit itself says.
+    let login = "[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin root --noclear --keep-baud 115200,57600,38400,9600 %I vt220\n";
+    dir(tree, "etc/systemd/system/serial-getty@.service.d", 0o755)?;
+    put(tree, "etc/systemd/system/serial-getty@.service.d/autologin.conf", login, 0o644)
 }
 
 /// What becomes of the times of files.
@@ -170,6 +178,24 @@ mod tests {
         for init in ["sbin/init", "bin/init", "init", "etc/init"] {
             assert!(!tree.join(init).exists(), "{init} would become the first process");
         }
+        std::fs::remove_dir_all(&tree).unwrap();
+    }
+
+    #[test]
+    fn a_debian_lets_root_sit_at_its_serial_line_and_nobody_elsewhere() {
+        let tree = std::env::temp_dir().join(format!("minions-seats-{}", std::process::id()));
+        let units = tree.join("etc/systemd/system");
+        files::make_dir(&units).unwrap();
+        // As after a build that was given up.
+        for _ in 0..2 {
+            seats(&tree).unwrap();
+        }
+        assert_eq!(std::fs::read_link(units.join("getty@.service")).unwrap(), Path::new("/dev/null"));
+        assert!(!units.join("serial-getty@.service").exists(), "it is the distribution's");
+        let login = std::fs::read_to_string(units.join("serial-getty@.service.d/autologin.conf")).unwrap();
+        let commands: Vec<_> = login.lines().filter(|line| line.starts_with("ExecStart=")).collect();
+        assert_eq!(commands[0], "ExecStart=", "what the unit says itself would come first");
+        assert!(commands[1].contains("--autologin root") && commands.len() == 2, "{login}");
         std::fs::remove_dir_all(&tree).unwrap();
     }
 
