@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::batch::{self, Call, Job};
 use super::error::{Result, SqliteError};
+use super::log;
 use super::open::{self, Lock};
 use super::read::Readers;
 use super::schema::Schema;
@@ -200,6 +201,7 @@ impl Shared {
                 writer.execute_batch("COMMIT")
             }),
         };
+        let end = self.settled(end);
         match &end {
             batch::End::Durable { committed: true } => {
                 self.commits.fetch_add(1, Ordering::Relaxed);
@@ -213,6 +215,28 @@ impl Shared {
         }
         for job in group {
             job.answer(&end);
+        }
+    }
+}
+
+impl Shared {
+    /// A commit that found no room has not happened, once what it may have left is cut off. So a full disk leaves no
+    /// doubt, and reads go on; any other failure does, until the next commit.
+    fn settled(&self, end: batch::End) -> batch::End {
+        let batch::End::Unknown(refusal) = end else { return end };
+        if refusal.code != Some(rusqlite::ErrorCode::DiskFull) || self.doubtful.load(Ordering::Acquire) {
+            return batch::End::Unknown(refusal);
+        }
+        let cut = match lock(&self.writer).as_ref() {
+            Some(writer) => log::cut(writer, &self.path),
+            None => return batch::End::Unknown(refusal),
+        };
+        match cut {
+            Ok(()) => batch::End::RolledBack(refusal),
+            Err(error) => {
+                tracing::error!(path = %self.path.display(), %error, "what a commit without room has left is not cut off");
+                batch::End::Unknown(refusal)
+            }
         }
     }
 }

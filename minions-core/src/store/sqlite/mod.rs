@@ -16,6 +16,7 @@ mod fleet_read;
 mod fleet_write;
 mod journal;
 mod lease;
+mod log;
 mod open;
 mod read;
 mod schema;
