@@ -71,7 +71,11 @@ impl Machine {
     /// A conversation with the monitor, in turn.
     pub async fn talk<T>(&self, talk: impl AsyncFnOnce(&mut Qmp) -> Result<T, QemuError>) -> Result<T, QemuError> {
         let _turn = self.hypervisor.turn(self.id, Turn::Talk).await;
-        let stream = UnixStream::connect(self.places.qmp()).await.map_err(|_| QemuError::Closed)?;
+        let stream = UnixStream::connect(self.places.qmp()).await.map_err(|error| match error.kind() {
+            // Those who gave up waiting for an answer are still in its queue, which has no place left.
+            io::ErrorKind::WouldBlock => QemuError::Mute,
+            _ => QemuError::Closed,
+        })?;
         talk(&mut Qmp::begin(stream).await?).await
     }
 
@@ -111,7 +115,14 @@ impl Machine {
                     // It may have died under our eyes.
                     let again = self.pair().await?;
                     if again.monitor.is_some() && again.helper.is_some() {
-                        return Err(error);
+                        // One that stands still is there all the same, with its disks open: whoever is to end it must
+                        // hear of it. Whether its guest lives is for the guest channel to find out.
+                        return match (error, monitor.since()) {
+                            (QemuError::Mute, Ok(since)) => {
+                                Ok(Some(VmmStatus { epoch, phase: VmmPhase::Running, since }))
+                            }
+                            (error, _) => Err(error),
+                        };
                     }
                 }
             }
