@@ -41,6 +41,14 @@ impl Programs {
         Some(Self { qemu: stub.clone(), helper: stub, lab: None })
     }
 
+    /// Puts them where the daemon of this folder looks first.
+    pub fn link(&self, dir: &Path) {
+        let bin = dir.join("bin");
+        fs::create_dir_all(&bin).unwrap();
+        std::os::unix::fs::symlink(&self.qemu, bin.join("qemu-system-x86_64")).unwrap();
+        std::os::unix::fs::symlink(&self.helper, bin.join("vhost-device-vsock")).unwrap();
+    }
+
     /// The real ones.
     pub fn real(test: &str) -> Option<Self> {
         let Some(lab) = std::env::var_os("MINIONS_LAB").map(PathBuf::from) else {
@@ -86,10 +94,7 @@ impl Site {
     /// With programs, and no daemon yet.
     pub fn new(programs: Programs) -> Self {
         let folder = tempfile::Builder::new().prefix("mnd").tempdir_in("/tmp").unwrap();
-        let bin = folder.path().join("d/bin");
-        fs::create_dir_all(&bin).unwrap();
-        std::os::unix::fs::symlink(&programs.qemu, bin.join("qemu-system-x86_64")).unwrap();
-        std::os::unix::fs::symlink(&programs.helper, bin.join("vhost-device-vsock")).unwrap();
+        programs.link(&folder.path().join("d"));
         Self { plane: client(folder.path()), folder, programs }
     }
 

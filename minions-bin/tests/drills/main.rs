@@ -9,7 +9,9 @@
 mod census;
 #[allow(dead_code, reason = "the tests of real guests take more of it")]
 mod daemon;
+mod full;
 mod kills;
+mod monitors;
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
