@@ -31,6 +31,15 @@ async fn program(edge: &Edge, token: &Token) -> GuestIoBox {
     edge.over_tcp(token).open(&owner(), &"web".parse().unwrap(), &call).await.unwrap()
 }
 
+/// The guest's serial line, which nothing is told on.
+async fn console(edge: &Edge, token: &Token) -> JoinHandle<()> {
+    let mut line = edge.over_tcp(token).console(&owner(), &"web".parse().unwrap(), 0).await.unwrap();
+    tokio::spawn(async move {
+        let mut rest = Vec::new();
+        let _ = line.read_to_end(&mut rest).await;
+    })
+}
+
 /// Reads a stream to its end, in the background.
 fn reading(mut io: GuestIoBox) -> JoinHandle<Vec<u8>> {
     tokio::spawn(async move {
@@ -69,14 +78,16 @@ async fn ctl_6_4_what_a_token_has_open_ends_when_it_is_taken_back() {
     let edge = Edge::start().await;
     edge.vm("web").await;
     let (io, told) = (reading(program(&edge, &edge.owner).await), events(&edge, &edge.owner).await);
+    let line = console(&edge, &edge.owner).await;
     let (kept_io, kept_told) = (reading(program(&edge, &edge.admin).await), events(&edge, &edge.admin).await);
     // Nothing happens, and nothing ends; then the owner's token is taken back.
     edge.server.set_tokens(table(&[(Caller::admin("ops"), &edge.admin), (owner(), &edge.owner)]));
     tokio::task::yield_now().await;
-    assert!(!io.is_finished() && !told.is_finished(), "a table that says the same ends nothing");
+    assert!(!io.is_finished() && !told.is_finished() && !line.is_finished(), "a table that says the same ends nothing");
     edge.server.set_tokens(table(&[(Caller::admin("ops"), &edge.admin)]));
     ends("the stream into the guest", io).await;
     ends("the stream of events", told).await;
+    ends("the serial line", line).await;
     // Others do not notice.
     edge.vm("next").await;
     assert!(!kept_io.is_finished() && !kept_told.is_finished(), "a stream of another token ended");
@@ -129,11 +140,12 @@ async fn ctl_5_7_a_stream_ends_with_the_vm_that_it_leads_into() {
     for (how, action) in ends_by {
         let edge = Edge::start().await;
         let vm = edge.vm("web").await;
-        let io = reading(program(&edge, &edge.owner).await);
+        let (io, line) = (reading(program(&edge, &edge.owner).await), console(&edge, &edge.owner).await);
         let operation = edge.plane.act(&owner(), &VmRef::Id(vm.id), &action, None).await.unwrap();
         let ended = edge.plane.operation(&owner(), operation.id, Duration::from_secs(20)).await.unwrap();
         assert_eq!(ended.outcome, v1::OperationOutcome::Succeeded, "{how}");
         ends(how, io).await;
+        ends(how, line).await;
     }
 }
 
