@@ -4,30 +4,39 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use minions_core::api::v1::{EventBody, Operation, OperationOutcome};
-use minions_core::error::{Error, ErrorKind, Result};
+use minions_core::error::{Error, ErrorKind};
 use minions_core::service::ControlPlane;
 use minions_core::types::{EventSeq, VmId};
 use tokio::time::Instant;
 
 use crate::client::Client;
-use crate::output::{Output, spell};
+use crate::output::{Failure, Output, spell};
+use crate::pace::Pace;
 
 /// Longest that one request waits; then it is asked again.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Waits until the operation has ended, and says how. Its failure is an error here.
+/// Longest between two requests about an operation.
+const APART: Duration = Duration::from_secs(5);
+
+/// Longest between two requests for events, which come at any time.
+pub const EVENTS_APART: Duration = Duration::from_millis(250);
+
+/// Waits until the operation has ended, and says how. Its failure is an error here. `what` is in words what it does, and
+/// `goes_on` what to say to whoever stops waiting with Ctrl-C.
 pub async fn operation(
     client: &Client,
     output: &Output,
     what: &str,
+    goes_on: String,
     operation: Operation,
     timeout: Duration,
-) -> Result<Operation> {
+) -> Result<Operation, Failure> {
     let until = Instant::now() + timeout;
     let progress = Progress::new(output, what);
     let vm = operation.vm;
     let waiting = async {
-        let mut operation = operation;
+        let (mut operation, mut pace) = (operation, Pace::new(APART));
         while matches!(operation.outcome, OperationOutcome::Pending) {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -37,7 +46,11 @@ pub async fn operation(
                 )
                 .with_reason("timeout"));
             }
-            operation = client.plane.operation(&client.caller, operation.id, left.min(PATIENCE)).await?;
+            let (begun, wait) = (Instant::now(), left.min(PATIENCE));
+            operation = client.plane.operation(&client.caller, operation.id, wait).await?;
+            if matches!(operation.outcome, OperationOutcome::Pending) {
+                pace.keep(begun, wait).await;
+            }
         }
         Ok(operation)
     };
@@ -45,10 +58,14 @@ pub async fn operation(
     let ended = tokio::select! {
         ended = waiting => ended?,
         never = watch(client, &progress, vm, from) => match never {},
+        interrupted = tokio::signal::ctrl_c() => match interrupted {
+            Ok(()) => return Err(Failure::Interrupted(goes_on)),
+            Err(error) => return Err(Error::internal("cannot wait for Ctrl-C").with_source(error).into()),
+        },
     };
     progress.clear();
     match ended.outcome {
-        OperationOutcome::Failed { error } => Err(error.into()),
+        OperationOutcome::Failed { error } => Err(Error::from(error).into()),
         _ => Ok(ended),
     }
 }
@@ -62,6 +79,7 @@ async fn place(progress: &Progress, client: &Client) -> Option<EventSeq> {
 /// Shows what the events say, as long as anyone waits. What it cannot read it does not show.
 async fn watch(client: &Client, progress: &Progress, vm: VmId, from: Option<EventSeq>) -> std::convert::Infallible {
     if let Some(mut after) = from {
+        let (mut pace, mut begun) = (Pace::new(EVENTS_APART), Instant::now());
         while let Ok(page) = client.plane.events(&client.caller, after, 100, PATIENCE).await {
             after = page.next;
             for event in page.events.iter().filter(|event| event.vm == vm) {
@@ -69,6 +87,8 @@ async fn watch(client: &Client, progress: &Progress, vm: VmId, from: Option<Even
                     progress.show(&format!("{} {state}", event.name));
                 }
             }
+            pace.keep(begun, PATIENCE).await;
+            begun = Instant::now();
         }
     }
     std::future::pending().await

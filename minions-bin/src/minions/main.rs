@@ -9,6 +9,7 @@ mod images;
 mod inside;
 mod life;
 mod output;
+mod pace;
 mod place;
 mod secret;
 mod serve;
@@ -28,10 +29,13 @@ use output::{Failure, Output};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let environment = Environment::read();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return misused(&error),
+    };
+    let environment = match Environment::read() {
+        Ok(environment) => environment,
+        Err(error) => return Output::new(&cli.global, &Environment::default()).failure(&error.into()),
     };
     let output = Output::new(&cli.global, &environment);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

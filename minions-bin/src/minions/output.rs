@@ -29,6 +29,8 @@ pub enum Failure {
     Error(Error, Option<u8>),
     /// Whoever read our output has gone, which is no failure to speak of.
     Unread,
+    /// Whoever waited has typed Ctrl-C: what goes on without them.
+    Interrupted(String),
 }
 
 impl Failure {
@@ -37,6 +39,7 @@ impl Failure {
         match failure.into() {
             Self::Error(error, code) => Self::Error(error, code.or(Some(255))),
             Self::Unread => Self::Unread,
+            Self::Interrupted(what) => Self::Interrupted(what),
         }
     }
 
@@ -117,8 +120,11 @@ impl Output {
 
     /// Says what went wrong, and returns the exit code.
     pub fn failure(&self, failure: &Failure) -> ExitCode {
-        let Failure::Error(error, code) = failure else { return ExitCode::SUCCESS };
-        let code = code.unwrap_or(error.kind().exit_code());
+        let (error, code) = match failure {
+            Failure::Error(error, code) => (error, code.unwrap_or(error.kind().exit_code())),
+            Failure::Unread => return ExitCode::SUCCESS,
+            Failure::Interrupted(what) => return self.interrupted(what),
+        };
         if self.json {
             print_json_error(error, code);
         } else {
@@ -133,7 +139,22 @@ impl Output {
         }
         ExitCode::from(code)
     }
+
+    fn interrupted(&self, what: &str) -> ExitCode {
+        let text = if self.json {
+            let error = serde_json::json!({ "kind": "interrupted", "message": what, "exit_code": INTERRUPTED });
+            escape(&serde_json::json!({ "error": error }).to_string())
+        } else {
+            sanitize_line(what, usize::MAX)
+        };
+        // Whoever closed stderr does not want to know.
+        let _ = line(&mut io::stderr().lock(), &text);
+        ExitCode::from(INTERRUPTED)
+    }
 }
+
+/// What a shell says of a program that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
 
 /// An error as one line of JSON on stderr.
 pub fn print_json_error(error: &Error, code: u8) {

@@ -9,11 +9,12 @@
 
 mod console;
 mod context;
+mod events;
 mod misuse;
 mod service;
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -44,8 +45,14 @@ fn a_vm_is_created_entered_stopped_started_renamed_resized_and_destroyed() {
     assert_eq!(list["vms"].as_array().unwrap().len(), 1);
     assert_eq!(service.ok(&["list", "--quiet"]), "shop\n");
 
-    // Without a terminal nobody is asked.
-    service.ok(&["destroy", "shop"]);
+    // Without a terminal nobody can be asked, and nothing is destroyed by mistake.
+    for args in [&["destroy", "shop"][..], &["rm", "shop", "--json"]] {
+        let output = service.run(args);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("--yes"), "{output:?}");
+    }
+    assert_eq!(service.json(&["inspect", "shop", "--json"])["goal"], "running");
+    service.ok(&["destroy", "shop", "--yes"]);
     assert_eq!(service.json(&["list", "--json"])["vms"], Value::Array(Vec::new()));
     let tombstone = &service.json(&["list", "--deleted", "--json"])["vms"][0];
     assert_eq!((&tombstone["id"], &tombstone["state"]), (&vm["id"], &"destroyed".into()));
@@ -53,7 +60,7 @@ fn a_vm_is_created_entered_stopped_started_renamed_resized_and_destroyed() {
     assert_eq!(service.json(&["inspect", id, "--json"])["state"], "destroyed");
     assert!(service.ok(&["inspect", id]).contains("state      destroyed"));
     service.ok(&["create", "short-lived"]);
-    assert_eq!(service.json(&["destroy", "short-lived", "--json"])["vm"]["state"], "destroyed");
+    assert_eq!(service.json(&["destroy", "short-lived", "--json", "--yes"])["vm"]["state"], "destroyed");
     let log = service.ok(&["events", "--json"]);
     let kinds: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(kinds.first().unwrap()["kind"], "accepted");
@@ -73,6 +80,33 @@ fn create_tells_its_timings_and_what_to_type_next() {
     assert!(id.starts_with("op_"));
     service.ok(&["wait", "later"]);
     assert_eq!(service.json(&["inspect", "later", "--json"])["state"], "running");
+    let done = service.json(&["wait", "--operation", id.trim(), "--json"]);
+    assert_eq!((&done["operation"]["state"], &done["vm"]["name"]), (&"succeeded".into(), &"later".into()));
+    let id = service.ok(&["stop", "later", "--no-wait"]);
+    service.ok(&["wait", "--operation", id.trim()]);
+    assert_eq!(service.json(&["inspect", "later", "--json"])["state"], "stopped");
+    assert_eq!(service.code(&["wait", "--operation", "op_00000000000000000000000001"]), 4);
+    // What was typed for a VM is led to where it belongs.
+    let output = service.run(&["wait", id.trim()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("wait --operation op_"), "{output:?}");
+}
+
+#[test]
+fn timings_show_phases_with_their_parts_below_them() {
+    let service = Service::start();
+    let shown = service.ok(&["create", "web", "--timings"]);
+    let json = service.json(&["create", "api2", "--json"]);
+    let marks = json["operation"]["timings"].as_array().unwrap();
+    assert!(marks.iter().all(|mark| mark["name"].is_string() && mark["micros"].is_u64()), "{marks:?}");
+    let lines: Vec<&str> = shown.lines().skip(1).collect();
+    assert!(lines.iter().any(|line| line.starts_with("guest_ready ")), "{shown}");
+    let parts: Vec<&&str> = lines.iter().filter(|line| line.starts_with("  ")).collect();
+    assert!(!parts.is_empty() && !lines[0].starts_with(' '), "{shown}");
+    for part in parts {
+        let name = part.split_whitespace().next().unwrap();
+        assert!(!minions_core::types::BootMark::PHASES.contains(&name), "{shown}");
+    }
 }
 
 #[test]
@@ -154,7 +188,10 @@ fn files_and_folders_are_copied_both_ways() {
     fs::write(from.join("large"), vec![7; 3 << 20]).unwrap();
     let from = from.display().to_string();
 
-    service.ok(&["cp", &from, "web:/root/site"]);
+    // What is told is what is in the files, whatever the way there makes of them.
+    let bytes: usize = (0..200).map(|number| format!("file {number}").len()).sum::<usize>() + (3 << 20);
+    let told = serde_json::json!({ "bytes": bytes, "files": 201 });
+    assert_eq!(service.json(&["cp", &from, "web:/root/site", "--json"]), told);
     assert_eq!(service.ok(&["exec", "web", "--", "cat", "/root/site/sub/42"]), "file 42");
     // Into a folder that is there it goes under its own name.
     service.ok(&["cp", &from, "web:/root/site"]);
@@ -163,7 +200,8 @@ fn files_and_folders_are_copied_both_ways() {
     assert_eq!(service.ok(&["exec", "web", "--", "cat", "/root/1"]), "file 1");
 
     let back = service.path("back");
-    service.ok(&["cp", "web:/root/site", &back]);
+    let output = service.run(&["cp", "web:/root/site", &back]);
+    assert!(String::from_utf8_lossy(&output.stderr).starts_with("copied 402 files, 6MiB, in "), "{output:?}");
     assert_eq!(fs::read_to_string(format!("{back}/sub/199")).unwrap(), "file 199");
     assert_eq!(fs::read(format!("{back}/large")).unwrap(), vec![7; 3 << 20]);
     service.ok(&["cp", "web:/root/site/sub/3", &back]);
@@ -181,6 +219,53 @@ fn files_and_folders_are_copied_both_ways() {
     }
     let left: Vec<_> = fs::read_dir(service.dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| !name.to_string_lossy().starts_with(".minions-cp")), "{left:?}");
+}
+
+#[test]
+fn a_file_is_copied_from_stdin_and_to_stdout() {
+    let service = Service::start();
+    service.ok(&["create", "web"]);
+    let bytes: Vec<u8> = (0..1u32 << 20).map(|byte| (byte.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let output = service.with_stdin(&["cp", "-", "web:/root/piped", "--json"], bytes.clone());
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    assert_eq!(told, serde_json::json!({ "bytes": 1 << 20, "files": 1 }));
+    let output = service.run(&["cp", "web:/root/piped", "-"]);
+    assert!(output.status.success() && output.stdout == bytes, "{} of {}", output.stdout.len(), bytes.len());
+    assert!(String::from_utf8_lossy(&output.stderr).starts_with("copied 1 file, 1MiB"), "{output:?}");
+    for (args, code) in [
+        (&["cp", "-", "web:/root"][..], 2),
+        (&["cp", "-", "web:/root/"], 2),
+        (&["cp", "web:/root", "-"], 2),
+        (&["cp", "web:/root/piped", "-", "--json"], 2),
+        (&["cp", "web:/nowhere", "-"], 4),
+        (&["cp", "-", "-"], 2),
+        (&["cp", "-", "here"], 2),
+    ] {
+        let output = service.run(args);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(code), 0), "{args:?}: {output:?}");
+    }
+    assert!(!PathBuf::from("-").exists());
+}
+
+#[test]
+fn a_vm_that_will_not_run_has_no_port_to_forward() {
+    let service = Service::start();
+    service.ok(&["create", "web"]);
+    service.ok(&["stop", "web"]);
+    let mut child = service.command(&["port-forward", "web", "0:80"]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stderr.as_mut().unwrap()).read_line(&mut line).unwrap();
+    if line.contains("leads to") {
+        signal_to(&child, "INT");
+    }
+    assert_eq!((child.wait().unwrap().code(), line.contains("minions start web")), (Some(6), true), "{line}");
+    // One on its way is waited for.
+    service.ok(&["start", "web", "--no-wait"]);
+    let mut child = service.command(&["port-forward", "web", "0:80", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let said: Value = serde_json::from_str(&ready(&mut child)).unwrap();
+    assert!(said["local"].is_string());
+    signal_to(&child, "INT");
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]
@@ -224,7 +309,7 @@ fn a_simulated_host_that_was_restarted_says_that_its_vms_are_lost() {
     let vm = service.json(&["inspect", "web", "--json"]);
     assert_eq!((&vm["state"], &vm["reason"]["code"]), (&"failed".into(), &"host_lost".into()));
     assert!(service.log().contains("begins empty"));
-    service.ok(&["destroy", "web"]);
+    service.ok(&["destroy", "web", "--yes"]);
     service.ok(&["create", "web"]);
 }
 

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use super::MINIONS;
-use super::service::{Service, folder, on_qemu, ready, serve};
+use super::service::{Service, ended, folder, on_qemu, ready, refused, serve};
 
 #[test]
 fn bad_12_every_failure_has_its_exit_code_and_its_kind() {
@@ -24,6 +24,7 @@ fn bad_12_every_failure_has_its_exit_code_and_its_kind() {
         (&["wait", "web", "--for", "stopped", "--timeout", "10ms"], 8, "deadline_exceeded"),
         (&["create"], 2, "invalid_argument"),
         (&["create", "WWW"], 2, "invalid_argument"),
+        (&["create", "www"], 2, "invalid_argument"),
         (&["--server", "unix:///nonexistent.sock", "--dir", "/", "list"], 2, "invalid_argument"),
         (&["--server", "https://example.com", "list"], 2, "unsupported"),
         (&["config", "check", "/nonexistent.toml"], 78, "invalid_argument"),
@@ -112,6 +113,16 @@ fn bad_12_words_that_are_empty_huge_or_strange_are_refused_with_a_hint() {
 }
 
 #[test]
+fn bad_1_names_that_are_not_given_are_told_before_and_after_someone_tries() {
+    let help = Command::new(MINIONS).args(["create", "--help"]).output().unwrap();
+    let tried = Command::new(MINIONS).args(["create", "admin"]).output().unwrap();
+    let (help, tried) = (String::from_utf8(help.stdout).unwrap(), String::from_utf8(tried.stderr).unwrap());
+    for name in minions_core::types::NewVmName::RESERVED {
+        assert!(help.contains(name) && tried.contains(name), "{name}: {help}{tried}");
+    }
+}
+
+#[test]
 fn bad_12_what_was_typed_counts_before_what_the_environment_says() {
     let service = Service::start();
     let with = |name: &str, value: &str, args: &[&str]| {
@@ -128,6 +139,12 @@ fn bad_12_what_was_typed_counts_before_what_the_environment_says() {
     {
         let (code, said) = with(name, value, &["list"]);
         assert!(code == Some(2) && said.contains(word), "{name}: {said}");
+    }
+    for name in ["MINIONS_SERVER", "MINIONS_DIR", "MINIONS_TOKEN_FILE", "MINIONS_CONFIG"] {
+        let output = service.command(&["list", "--json"]).env(name, std::ffi::OsStr::from_bytes(b"/tmp/\xff")).output();
+        let output = output.unwrap();
+        let error: Value = serde_json::from_slice(&output.stderr).unwrap_or_else(|_| panic!("{name}: {output:?}"));
+        assert_eq!((output.status.code(), &error["error"]["field"]), (Some(2), &name.into()));
     }
     // An empty variable is none.
     let output = service.command(&["list"]).env("MINIONS_SERVER", "").env("MINIONS_TOKEN_FILE", "").output().unwrap();
@@ -183,8 +200,8 @@ fn bad_14_a_daemon_with_a_bad_configuration_says_file_line_and_key_and_exits_78(
     for (text, want) in cases {
         fs::write(&config, text).unwrap();
         let mut command = Command::new(MINIONS);
-        let output = command.args(["serve", "--backend", "memory", "--dir"]).arg(dir.path().join("d")).arg("--config");
-        let output = output.arg(&config).output().unwrap();
+        command.args(["serve", "--backend", "memory", "--dir"]).arg(dir.path().join("d")).arg("--config").arg(&config);
+        let output = refused(&mut command);
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(78), "{want}: {said}");
         assert!(said.contains(want) && !said.contains("panicked"), "{want}: {said}");
@@ -193,7 +210,7 @@ fn bad_14_a_daemon_with_a_bad_configuration_says_file_line_and_key_and_exits_78(
     for odd in [Path::new("/nonexistent/m.toml"), dir.path(), Path::new("/dev/zero")] {
         let output = Command::new(MINIONS).args(["config", "check"]).arg(odd).output().unwrap();
         assert_eq!(output.status.code(), Some(78), "{output:?}");
-        let output = Command::new(MINIONS).args(["serve"]).env("MINIONS_CONFIG", odd).output().unwrap();
+        let output = refused(Command::new(MINIONS).args(["serve"]).env("MINIONS_CONFIG", odd));
         assert_eq!(output.status.code(), Some(78), "{output:?}");
     }
 }
@@ -201,7 +218,7 @@ fn bad_14_a_daemon_with_a_bad_configuration_says_file_line_and_key_and_exits_78(
 #[test]
 fn bad_28_a_folder_too_long_for_sockets_is_refused_at_once() {
     let long = format!("/tmp/{}", "x".repeat(80));
-    let output = Command::new(MINIONS).args(["serve", "--backend", "memory", "--dir", &long]).output().unwrap();
+    let output = refused(Command::new(MINIONS).args(["serve", "--backend", "memory", "--dir", &long]));
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("shorter folder"));
     assert!(!Path::new(&long).exists());
@@ -211,7 +228,7 @@ fn bad_28_a_folder_too_long_for_sockets_is_refused_at_once() {
 fn bad_28_a_folder_whose_path_would_be_read_as_another_is_refused() {
     for odd in [&b"/tmp/mn,x"[..], b"/tmp/mn\xff", b"/tmp/mn\nx", b"/tmp/mn\x1b[2J"] {
         let odd = std::ffi::OsStr::from_bytes(odd);
-        let output = Command::new(MINIONS).args(["serve", "--backend", "memory", "--dir"]).arg(odd).output().unwrap();
+        let output = refused(Command::new(MINIONS).args(["serve", "--backend", "memory", "--dir"]).arg(odd));
         assert_eq!(output.status.code(), Some(2), "{output:?}");
         assert!(String::from_utf8(output.stderr).unwrap().contains("use another"), "{odd:?}");
         assert!(!Path::new(odd).exists());
@@ -224,8 +241,7 @@ fn bad_28_a_folder_that_others_can_change_is_refused() {
     let own = dir.path().join("d");
     fs::create_dir(&own).unwrap();
     let try_it = || {
-        let mut command = Command::new(MINIONS);
-        let output = command.args(["serve", "--backend", "memory", "--dir"]).arg(&own).output().unwrap();
+        let output = refused(Command::new(MINIONS).args(["serve", "--backend", "memory", "--dir"]).arg(&own));
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
     for mode in [0o777, 0o770, 0o702] {
@@ -241,15 +257,15 @@ fn bad_28_a_folder_that_others_can_change_is_refused() {
     }
     let file = dir.path().join("f");
     fs::write(&file, "").unwrap();
-    let output = Command::new(MINIONS).args(["serve", "--backend", "memory", "--dir"]).arg(&file).output().unwrap();
+    let output = refused(Command::new(MINIONS).args(["serve", "--backend", "memory", "--dir"]).arg(&file));
     assert_eq!(output.status.code(), Some(8), "{output:?}");
 }
 
 #[test]
 fn bad_29_a_daemon_that_ends_leaves_nothing_in_the_way_of_the_next() {
     let mut service = Service::start();
-    let mut second = serve(service.dir.path(), &[]);
-    assert_eq!(second.wait().unwrap().code(), Some(5), "one service a folder");
+    let second = serve(service.dir.path(), &[]);
+    assert_eq!(ended(second).status.code(), Some(5), "one service a folder");
     service.signal("TERM");
     assert!(service.child.wait().unwrap().success());
     assert!(!service.dir.path().join("minions.sock").exists());
@@ -263,7 +279,7 @@ fn bad_29_a_bad_configuration_does_not_start_and_does_not_replace_a_good_one() {
     let dir = folder();
     let config = dir.path().join("minions.toml");
     fs::write(&config, "[daemon]\nbackend = \"kvm\"\ncolour = 1\n").unwrap();
-    let output = Command::new(MINIONS).args(["serve", "--dir"]).arg(dir.path()).output().unwrap();
+    let output = refused(Command::new(MINIONS).args(["serve", "--dir"]).arg(dir.path()));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(78), "{said}");
     assert!(
@@ -306,7 +322,7 @@ fn bad_29_a_daemon_whose_words_nobody_reads_goes_on() {
     service.signal("PIPE");
     service.signal("HUP");
     service.ok(&["create", "web", "--no-data-disk"]);
-    service.ok(&["destroy", "web"]);
+    service.ok(&["destroy", "web", "--yes"]);
     service.signal("TERM");
     assert!(service.child.wait().unwrap().success());
 }

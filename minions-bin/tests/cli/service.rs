@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -35,6 +36,32 @@ pub fn serve(dir: &Path, more: &[&str]) -> Child {
     let mut command = Command::new(MINIONS);
     command.args(["serve", "--backend", backend, "--dir"]).arg(dir).args(more);
     command.env_remove("MINIONS_DIR").stdout(Stdio::piped()).stderr(log).spawn().unwrap()
+}
+
+/// How long a service that must not start may take to say so.
+const REFUSAL: Duration = Duration::from_secs(30);
+
+/// What a program says that must end by itself: one that does not, such as a service that started after all, is ended, and
+/// fails the test.
+pub fn refused(command: &mut Command) -> Output {
+    ended(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+}
+
+/// See [`refused`].
+pub fn ended(child: Child) -> Output {
+    let id = child.id().to_string();
+    let (done, is_done) = std::sync::mpsc::channel::<()>();
+    let watchdog = std::thread::spawn(move || {
+        let late = is_done.recv_timeout(REFUSAL) == Err(std::sync::mpsc::RecvTimeoutError::Timeout);
+        if late {
+            let _ = Command::new("kill").args(["-KILL", &id]).status();
+        }
+        late
+    });
+    let output = child.wait_with_output().unwrap();
+    drop(done);
+    assert!(!watchdog.join().unwrap(), "it went on and on, and was ended after {REFUSAL:?}: {output:?}");
+    output
 }
 
 /// Waits for the line that says that it is ready.

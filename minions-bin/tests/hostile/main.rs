@@ -8,6 +8,7 @@
 
 mod corpus;
 mod liar;
+mod pending;
 mod server;
 mod terminal;
 
@@ -46,7 +47,9 @@ fn rows(verb: &str, dir: &Path) -> Vec<Row> {
         "rename" => vec![run(&["rename", "web", "shop", "--timings"], true), run(&["rename", "web", &hostile], false)],
         "resize" => vec![run(&["resize", "web", "--cpus", "2", "--timings"], true)],
         "wait" => {
-            vec![run(&["wait", "web"], false), run(&["wait", "web", "--for", "stopped", "--timeout", "1ms"], false)]
+            let operation = ["wait", "--operation", "op_00000000000000000000000002"];
+            let late = ["wait", "web", "--for", "stopped", "--timeout", "1ms"];
+            vec![run(&["wait", "web"], false), run(&late, false), run(&operation, false)]
         }
         // What a program writes may go into a file as it is; onto a terminal it may not, which is another test.
         "exec" => vec![],
@@ -54,6 +57,8 @@ fn rows(verb: &str, dir: &Path) -> Vec<Row> {
             run(&["cp", "web:/etc/passwd", &path("copy")], false),
             run(&["cp", &path("evil.toml"), "web:/root/"], false),
             run(&["cp", &hostile, "web:/root/"], false),
+            run(&["cp", "-", "web:/root/x"], false),
+            run(&["cp", "web:/etc/passwd", "-"], false),
         ],
         "port-forward" => vec![Row::Forward],
         "logs" => vec![run(&["logs", "web"], true), run(&["logs", "-f", "web"], true)],
@@ -278,6 +283,47 @@ fn bad_13_no_verb_believes_a_server_that_lies() {
                 assert!(text.len() < 5_000, "{what}: {} bytes", text.len());
                 assert_eq!(text.lines().count(), usize::from(verb != "logs" || !well), "{what}");
             }
+        }
+    }
+}
+
+#[test]
+fn bad_13_a_server_that_always_says_pending_is_not_asked_in_a_tight_loop() {
+    for words in [&["stop", "web"][..], &["wait", "web", "--for", "stopped"]] {
+        let (url, asked) = pending::start();
+        let mut command = Command::new(MINIONS);
+        command.args(["--server", &url]).args(words).args(["--timeout", "2s"]).stdin(Stdio::null());
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(8), "{output:?}");
+        let asked = asked.load(Ordering::Relaxed);
+        assert!((2..60).contains(&asked), "{words:?}: asked {asked} times in two seconds");
+    }
+}
+
+#[test]
+fn who_stops_waiting_with_ctrl_c_is_told_what_goes_on() {
+    for (words, told) in [
+        (&["create", "web"][..], "wait for it: minions wait web; or take it back: minions destroy web"),
+        (&["restart", "web"], "wait for it: minions wait web"),
+        (&["stop", "web"], "wait for it: minions wait web --for stopped"),
+        (&["resize", "web", "--cpus", "2"], "wait for it: minions wait --operation op_00000000000000000000000001"),
+    ] {
+        for json in [false, true] {
+            let (url, asked) = pending::start();
+            let mut command = Command::new(MINIONS);
+            command.args(["--server", &url]).args(words).args(json.then_some("--json"));
+            let child = command.stdin(Stdio::null()).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+            // By then it waits, and has been told more than once to go on.
+            while asked.load(Ordering::Relaxed) < 4 {
+                std::thread::yield_now();
+            }
+            assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+            let output = child.wait_with_output().unwrap();
+            assert_eq!((output.status.code(), output.stdout.len()), (Some(130), 0), "{output:?}");
+            let said = String::from_utf8(output.stderr).unwrap();
+            let want = format!("the {} of web goes on; {told}", words[0]);
+            assert!(said.contains(&want) && said.lines().count() == 1, "{said}");
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&said).is_ok(), json, "{said}");
         }
     }
 }

@@ -45,7 +45,7 @@ async fn a_raw_filesystem_becomes_an_image_and_vms_are_made_from_it() {
 
     let refused = site.command(&["image", "delete", "theirs", "--json"]).output().unwrap();
     assert!(String::from_utf8_lossy(&refused.stderr).contains("image_in_use"), "{refused:?}");
-    site.ok(&["destroy", "web"]);
+    site.ok(&["destroy", "web", "--yes"]);
     site.ok(&["image", "delete", "theirs"]);
     assert!(!site.ok(&["image", "list"]).contains("theirs"));
     daemon.end();

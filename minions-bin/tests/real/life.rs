@@ -34,7 +34,7 @@ async fn a_vm_keeps_its_disks_over_stops_and_restarts_and_leaves_nothing_but_a_t
     assert!(first != second && second != third && first != third, "{first} {second} {third}");
 
     let own: BTreeSet<VmId> = [id].into();
-    site.ok(&["destroy", "web"]);
+    site.ok(&["destroy", "web", "--yes"]);
     assert_eq!(site.json(&["list", "--json"])["vms"], serde_json::json!([]));
     let tombstone = &site.json(&["list", "--deleted", "--json"])["vms"][0];
     assert_eq!((tombstone["name"].as_str(), tombstone["id"].as_str()), (Some("web"), Some(id.to_string().as_str())));

@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::error::{Error, Result};
+
 /// What the environment says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment {
@@ -28,27 +30,35 @@ pub struct Environment {
 
 impl Environment {
     /// Reads the process's environment. An empty variable counts as absent.
-    #[must_use]
-    pub fn read() -> Self {
+    ///
+    /// # Errors
+    /// `InvalidArgument`, with the variable as its field, where one of ours is not UTF-8: nothing is what its author meant.
+    pub fn read() -> Result<Self> {
         Self::from(variable)
     }
 
-    fn from(variable: impl Fn(&str) -> Option<OsString>) -> Self {
-        let text = |name| variable(name).and_then(|value| value.into_string().ok());
-        let path = |name| variable(name).map(PathBuf::from);
-        Self {
-            dir: path("MINIONS_DIR"),
-            server: text("MINIONS_SERVER"),
-            token_file: path("MINIONS_TOKEN_FILE"),
-            config: path("MINIONS_CONFIG"),
-            context: text("MINIONS_CONTEXT"),
-            config_home: path("XDG_CONFIG_HOME")
-                .or_else(|| path("HOME").map(|home| home.join(".config")))
+    fn from(variable: impl Fn(&'static str) -> Option<OsString>) -> Result<Self> {
+        let text = |name| {
+            let text = variable(name).map(OsString::into_string).transpose();
+            text.map_err(|_| Error::invalid(name, "the environment variable is not UTF-8; write it anew, or unset it"))
+        };
+        let path = |name| text(name).map(|text| text.map(PathBuf::from));
+        // Not ours: they may be whatever they are.
+        let home = |name| variable(name).map(PathBuf::from);
+        Ok(Self {
+            dir: path("MINIONS_DIR")?,
+            server: text("MINIONS_SERVER")?,
+            token_file: path("MINIONS_TOKEN_FILE")?,
+            config: path("MINIONS_CONFIG")?,
+            context: text("MINIONS_CONTEXT")?,
+            config_home: home("XDG_CONFIG_HOME")
+                .or_else(|| home("HOME").map(|home| home.join(".config")))
                 .filter(|home| home.is_absolute()),
-            log: text("MINIONS_LOG"),
+            log: text("MINIONS_LOG")?,
             no_color: variable("NO_COLOR").is_some(),
-            term: text("TERM"),
-        }
+            // Not ours: a terminal of another name is none that a guest knows.
+            term: variable("TERM").and_then(|value| value.into_string().ok()),
+        })
     }
 }
 
@@ -63,9 +73,23 @@ mod tests {
 
     #[test]
     fn variables_say_what_they_are_named_after() {
-        let environment = Environment::from(|name| (name != "NO_COLOR").then(|| OsString::from(name)));
+        let environment = Environment::from(|name| (name != "NO_COLOR").then(|| OsString::from(name))).unwrap();
         assert_eq!(environment.dir, Some(PathBuf::from("MINIONS_DIR")));
         assert_eq!(environment.server.as_deref(), Some("MINIONS_SERVER"));
         assert!(!environment.no_color);
+    }
+
+    #[test]
+    fn bad_12_a_variable_of_ours_that_is_no_text_is_refused_by_its_name() {
+        use std::os::unix::ffi::OsStringExt;
+        let odd = || Some(OsString::from_vec(b"/tmp/\xff".to_vec()));
+        for ours in
+            ["MINIONS_DIR", "MINIONS_SERVER", "MINIONS_TOKEN_FILE", "MINIONS_CONFIG", "MINIONS_CONTEXT", "MINIONS_LOG"]
+        {
+            let error = Environment::from(|name| (name == ours).then(odd).flatten()).expect_err(ours);
+            assert_eq!((error.kind(), error.field()), (crate::error::ErrorKind::InvalidArgument, Some(ours)));
+        }
+        let environment = Environment::from(|name| (name == "TERM" || name == "NO_COLOR").then(odd).flatten()).unwrap();
+        assert_eq!((environment.term, environment.no_color), (None, true));
     }
 }

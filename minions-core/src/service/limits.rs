@@ -1,5 +1,7 @@
 //! With how much: what a VM may have, and what an owner may have in all. Pure.
 
+use std::collections::BTreeSet;
+
 use crate::api::v1;
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::NodeInfo;
@@ -136,13 +138,24 @@ pub(super) fn image<'a>(asked: Option<&str>, defaults: &Defaults, images: &'a [I
             images.iter().max_by_key(|image| (image.created, image.id))
         }
         None => {
-            return Err(Error::invalid("image", "there are several images; name one, see `minions image list`"));
+            return Err(Error::invalid("image", format!("there are several images; choose one: {}", tags(images))));
         }
     };
     found.ok_or_else(|| match asked {
         Some(_) => Error::invalid("image", "there is no such image; see `minions image list`"),
         None => Error::invalid("image", "there is no image yet; make one with `minions image build busybox`"),
     })
+}
+
+/// Most tags that an error names.
+const TAGS: usize = 10;
+
+/// How each of them is asked for.
+fn tags(images: &[ImageInfo]) -> String {
+    let tags: BTreeSet<&str> = images.iter().map(|image| image.name.as_str()).collect();
+    let more = if tags.len() > TAGS { ", …; see `minions image list`" } else { "" };
+    let tags: Vec<String> = tags.iter().take(TAGS).map(|tag| format!("--image {tag}")).collect();
+    format!("{}{more}", tags.join(", "))
 }
 
 fn by_id<'a>(asked: &str, images: &'a [ImageInfo]) -> Result<Option<&'a ImageInfo>> {
@@ -170,6 +183,17 @@ mod tests {
             defaults: ImageDefaults::default(),
             created: UnixMillis(created),
         }
+    }
+
+    #[test]
+    fn where_there_are_several_images_the_refusal_says_how_each_is_asked_for() {
+        let refusal = |count: u8| {
+            let images: Vec<_> = (0..count).map(|number| info(&format!("i{number:02}"), [number; 32], 1)).collect();
+            image(None, &Defaults::default(), &images).expect_err("several").to_string()
+        };
+        assert!(refusal(2).contains("--image i00, --image i01"), "{}", refusal(2));
+        assert!(refusal(12).contains("--image i09, …; see `minions image list`"), "{}", refusal(12));
+        assert!(!refusal(12).contains("i10") && !refusal(10).contains('…'));
     }
 
     #[test]

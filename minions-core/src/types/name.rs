@@ -5,35 +5,6 @@ use std::str::FromStr;
 
 use crate::error::{Error, Result};
 
-/// Names that a service needs for itself: no new VM gets one. The list may grow; a VM that has such a name already keeps
-/// it.
-const RESERVED: &[&str] = &[
-    "admin",
-    "api",
-    "app",
-    "auth",
-    "console",
-    "dashboard",
-    "default",
-    "dns",
-    "docs",
-    "localhost",
-    "login",
-    "mail",
-    "metrics",
-    "minion",
-    "minions",
-    "ns1",
-    "ns2",
-    "root",
-    "smtp",
-    "ssh",
-    "static",
-    "status",
-    "support",
-    "www",
-];
-
 /// A DNS label `[a-z]([a-z0-9-]{0,38}[a-z0-9])?` without `--`. Parse-only: a value is proof.
 ///
 /// What is stored is read as this, so that its rules never become narrower. What people choose is a [`NewVmName`].
@@ -78,6 +49,35 @@ impl FromStr for VmName {
 pub struct NewVmName(VmName);
 
 impl NewVmName {
+    /// Names that a service needs for itself: no new VM gets one. The list may grow; a VM that has such a name already
+    /// keeps it.
+    pub const RESERVED: &'static [&'static str] = &[
+        "admin",
+        "api",
+        "app",
+        "auth",
+        "console",
+        "dashboard",
+        "default",
+        "dns",
+        "docs",
+        "localhost",
+        "login",
+        "mail",
+        "metrics",
+        "minion",
+        "minions",
+        "ns1",
+        "ns2",
+        "root",
+        "smtp",
+        "ssh",
+        "static",
+        "status",
+        "support",
+        "www",
+    ];
+
     /// The name.
     #[must_use]
     pub fn name(&self) -> &VmName {
@@ -90,8 +90,11 @@ impl FromStr for NewVmName {
 
     fn from_str(text: &str) -> Result<Self> {
         let name: VmName = text.parse()?;
-        if RESERVED.binary_search(&text).is_ok() {
-            let message = "this name is reserved for the service; choose another";
+        if Self::RESERVED.binary_search(&text).is_ok() {
+            let message = format!(
+                "{text} is a name that the service keeps for itself, like {}; choose another, such as my-{text}",
+                Self::RESERVED.iter().filter(|name| **name != text).copied().collect::<Vec<_>>().join(", ")
+            );
             return Err(Error::invalid("name", message).with_reason("name_invalid"));
         }
         Ok(Self(name))
@@ -190,7 +193,7 @@ mod tests {
 
     #[test]
     fn bad_1_a_reserved_name_that_is_stored_stays_readable_and_is_given_to_nobody_new() {
-        for text in RESERVED {
+        for text in NewVmName::RESERVED {
             let stored: VmName = text.parse().expect(text);
             assert_eq!(serde_json::from_str::<VmName>(&format!("{text:?}")).unwrap(), stored);
             assert!(serde_json::from_str::<NewVmName>(&format!("{text:?}")).is_err(), "{text}");
@@ -207,6 +210,6 @@ mod tests {
 
     #[test]
     fn the_reserved_list_is_sorted_so_that_it_can_be_searched() {
-        assert!(RESERVED.is_sorted());
+        assert!(NewVmName::RESERVED.is_sorted());
     }
 }

@@ -19,6 +19,33 @@ pub struct BootMark {
     pub micros: u64,
 }
 
+impl BootMark {
+    /// What a host does for a VM, each a phase by itself. Whatever stands behind one, up to the next, is a part of it.
+    pub const PHASES: &'static [&'static str] = &[
+        "root_disk",
+        "data_disk",
+        "network_port",
+        "guest_door",
+        "note_provisioned",
+        "vmm_process",
+        "vmm_start",
+        "guest_ready",
+        "guest_probe",
+        "ask_guest",
+        "await_exit",
+        "end_vmm",
+        "remove_port",
+        "remove_door",
+        "remove_disk",
+    ];
+
+    /// Whether it is a phase, and not a part of the one before it.
+    #[must_use]
+    pub fn is_phase(&self) -> bool {
+        Self::PHASES.contains(&&*self.name)
+    }
+}
+
 /// What a port call brings back: the marks of what took how long inside it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct StepReport {

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use minions_core::service::VmRef;
-use minions_core::types::{ByteSize, NewVmName};
+use minions_core::types::{ByteSize, NewVmName, OperationId};
 
-use super::{duration, size, vm_name, vm_ref};
+use super::{duration, operation, size, vm_name, vm_ref};
 
 /// How long to wait for what was asked.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Waiting {
-    /// Return as soon as the request is accepted
+    /// Return as soon as the request is accepted, and print the id of its operation
     #[arg(long)]
     pub no_wait: bool,
     /// Wait until it is done (the default)
@@ -27,7 +27,7 @@ pub struct Waiting {
 
 #[derive(Debug, Args)]
 pub struct Create {
-    /// Its name: 1 to 40 lower-case letters, digits and hyphens
+    /// Its name: 1 to 40 lower-case letters, digits and hyphens, beginning with a letter; not one of those below
     #[arg(value_parser = vm_name)]
     pub name: NewVmName,
     /// The image's tag, its id or the beginning of it; see `minions image list`
@@ -92,7 +92,7 @@ pub struct Stop {
 pub struct Destroy {
     #[command(flatten)]
     pub one: One,
-    /// Do not ask
+    /// Do not ask; needed where there is no terminal to ask on, and with --json
     #[arg(long, short)]
     pub yes: bool,
     #[command(flatten)]
@@ -135,8 +135,12 @@ pub enum WaitFor {
 
 #[derive(Debug, Args)]
 pub struct Wait {
-    #[command(flatten)]
-    pub one: One,
+    /// Its name or id
+    #[arg(value_name = "NAME", value_parser = vm_ref, required_unless_present = "operation")]
+    pub vm: Option<VmRef>,
+    /// Until this operation has ended, well or not; its id is what `--no-wait` prints
+    #[arg(long, value_name = "ID", value_parser = operation, conflicts_with_all = ["vm", "state"])]
+    pub operation: Option<OperationId>,
     /// The state
     #[arg(long = "for", value_enum, default_value = "running", value_name = "STATE")]
     pub state: WaitFor,

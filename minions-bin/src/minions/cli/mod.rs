@@ -11,12 +11,12 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use minions_core::http::parse_duration;
 use minions_core::service::VmRef;
-use minions_core::types::{ByteSize, NewVmName};
+use minions_core::types::{ByteSize, NewVmName, OperationId};
 
 pub use image::{Image, Making, Recipe};
 pub use inside::{Console, Copy, Exec, Forward, Logs};
 pub use life::{Act, Create, Destroy, List, One, Rename, Resize, Stop, Wait, WaitFor, Waiting};
-pub use service::{Config, Context, Events, Host, Serve, Token};
+pub use service::{Config, Context, Events, Host, Place, Serve, Token};
 
 /// Instant VMs on hosts you own.
 #[derive(Debug, Parser)]
@@ -65,10 +65,7 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Create a VM, start it, and wait until it answers
-    #[command(after_help = "Examples:
-  minions create web
-  minions create db --image debian --cpus 4 --memory 4GiB --data-disk 100GiB
-  minions create tmp --no-data-disk --no-wait --json")]
+    #[command(after_help = create_help())]
     Create(Create),
     /// List VMs
     #[command(
@@ -89,7 +86,7 @@ pub enum Verb {
     #[command(after_help = "Examples:\n  minions restart web")]
     Restart(Act),
     /// Destroy a VM and its disks
-    #[command(visible_aliases = ["delete", "rm"], after_help = "Examples:\n  minions destroy web\n  minions rm web --yes")]
+    #[command(visible_aliases = ["delete", "rm"], after_help = "On a terminal it asks first. Without one, and with --json, it needs --yes.\n\nExamples:\n  minions destroy web\n  minions rm web --yes")]
     Destroy(Destroy),
     /// Give a VM another name
     #[command(after_help = "Examples:\n  minions rename web shop")]
@@ -97,9 +94,9 @@ pub enum Verb {
     /// Give a VM another size, from its next start on
     #[command(after_help = "Examples:\n  minions resize web --cpus 4 --memory 8GiB && minions restart web")]
     Resize(Resize),
-    /// Wait until a VM is in a state
+    /// Wait until a VM is in a state, or until an operation has ended
     #[command(
-        after_help = "Examples:\n  minions create web --no-wait && minions wait web\n  minions wait web --for stopped --timeout 1m"
+        after_help = "Examples:\n  minions create web --no-wait && minions wait web\n  minions wait web --for stopped --timeout 1m\n  minions wait --operation $(minions resize web --cpus 4 --no-wait)"
     )]
     Wait(Wait),
 
@@ -116,7 +113,12 @@ Several words are a program and its arguments, not a line for a shell. A failure
     #[command(after_help = "Examples:
   minions cp notes.txt web:/root/
   minions cp ./site web:/srv/site
-  minions cp web:/var/log ./logs")]
+  minions cp web:/var/log ./logs
+  date | minions cp - web:/root/now         - is stdin or stdout: the bytes of one file
+  minions cp web:/etc/os-release - | grep ID
+
+A folder goes through stdin or stdout as what tar makes of it: minions exec web -- tar c -C /srv . > srv.tar
+With --json it prints {\"bytes\":N,\"files\":N}: the files that were copied, and the bytes in them.")]
     Cp(Copy),
     /// Reach a port inside a VM from this machine
     #[command(after_help = "Examples:\n  minions port-forward web 8080:80\n  minions port-forward web 5432")]
@@ -163,7 +165,16 @@ stdin is typed to its end, and then it goes on until the guest ends or the timeo
     )]
     Doctor,
     /// Show what happens
-    #[command(after_help = "Examples:\n  minions events\n  minions events -f --json")]
+    #[command(
+        after_help = "Without -f it prints what is kept and ends; with -f it begins at now, and goes on by itself
+when the service was away.
+
+Examples:
+  minions events
+  minions events -f --json
+  minions events -f --after start           what is kept, and then whatever comes
+  minions events --after 1200 --json"
+    )]
     Events(Events),
     /// The configuration file
     #[command(subcommand)]
@@ -182,6 +193,21 @@ stdin is typed to its end, and then it goes on until the guest ends or the timeo
     Schema,
 }
 
+fn create_help() -> String {
+    let mut names = String::new();
+    for line in NewVmName::RESERVED.chunks(12) {
+        names = format!("{names}\n  {}", line.join(", "));
+    }
+    format!(
+        "Examples:
+  minions create web
+  minions create db --image debian --cpus 4 --memory 4GiB --data-disk 100GiB
+  minions create tmp --no-data-disk --no-wait --json
+
+Names that the service keeps for itself:{names}"
+    )
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|error| error.to_string())
 }
@@ -194,7 +220,14 @@ fn vm_name(text: &str) -> Result<NewVmName, String> {
     text.parse().map_err(|error: minions_core::Error| error.to_string())
 }
 
+fn operation(text: &str) -> Result<OperationId, String> {
+    text.parse().map_err(|error: minions_core::Error| error.to_string())
+}
+
 fn vm_ref(text: &str) -> Result<VmRef, String> {
+    if operation(text).is_ok() {
+        return Err(format!("that is an operation, not a VM; wait for it with: minions wait --operation {text}"));
+    }
     text.parse().map_err(|error: minions_core::Error| error.to_string())
 }
 
@@ -236,6 +269,11 @@ mod tests {
     #[test]
     fn bad_12_flags_that_fight_and_values_that_cannot_be_are_refused() {
         for line in [
+            "wait",
+            "wait web --operation op_00000000000000000000000001",
+            "wait --operation web",
+            "wait op_00000000000000000000000001",
+            "events --after later",
             "create",
             "create Web",
             "create --",

@@ -80,9 +80,28 @@ pub struct Events {
     /// Go on as they happen
     #[arg(long, short)]
     pub follow: bool,
-    /// Begin after this place
-    #[arg(long, value_name = "SEQ")]
-    pub after: Option<u64>,
+    /// Begin after this event's number, at the `start` of what is kept, or `now`; with -f now, else at the start
+    #[arg(long, value_name = "PLACE", value_parser = place)]
+    pub after: Option<Place>,
+}
+
+/// Where to begin among the events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// With the oldest that is kept.
+    Start,
+    /// After this one.
+    After(u64),
+    /// With the next.
+    Now,
+}
+
+fn place(text: &str) -> Result<Place, String> {
+    match text {
+        "start" => Ok(Place::Start),
+        "now" => Ok(Place::Now),
+        number => number.parse().map(Place::After).map_err(|_| "write an event's number, start, or now".to_owned()),
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -15,14 +15,24 @@ pub const QUEUE: usize = 4;
 /// Bytes of a piece.
 const PIECE: usize = 64 << 10;
 
-/// Packs a folder, under a name or without one. Returns how many sockets, pipes and devices were left out: they have no
-/// content to send. Blocks.
-pub fn pack(folder: &Path, name: &Path, to: mpsc::Sender<Bytes>) -> Result<u64> {
+/// What a copy has moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Files; folders and symbolic links are none.
+    pub files: u64,
+    /// What is in them.
+    pub bytes: u64,
+    /// Sockets, pipes and devices, which have no content to send.
+    pub left_out: u64,
+}
+
+/// Packs a folder, under a name or without one. Blocks.
+pub fn pack(folder: &Path, name: &Path, to: mpsc::Sender<Bytes>) -> Result<Tally> {
     let failed = |path: &Path, error| {
         Error::new(ErrorKind::Unavailable, format!("{} cannot be packed", path.display())).with_source(error)
     };
     let mut archive = tar::Builder::new(BufWriter::with_capacity(PIECE, Sink(to)));
-    let mut left_out = 0;
+    let mut tally = Tally::default();
     // A stack, not a recursion: a folder may be deep.
     let mut todo = vec![(folder.to_owned(), name.to_owned())];
     while let Some((path, name)) = todo.pop() {
@@ -30,7 +40,10 @@ pub fn pack(folder: &Path, name: &Path, to: mpsc::Sender<Bytes>) -> Result<u64> 
         let meta = if path == folder { fs::metadata(&path) } else { fs::symlink_metadata(&path) };
         let meta = meta.map_err(|error| failed(&path, error))?;
         if !append(&mut archive, &path, &name, &meta).map_err(|error| failed(&path, error))? {
-            left_out += 1;
+            tally.left_out += 1;
+        } else if meta.is_file() {
+            tally.files += 1;
+            tally.bytes = tally.bytes.saturating_add(meta.len());
         }
         if meta.is_dir() {
             for entry in fs::read_dir(&path).map_err(|error| failed(&path, error))? {
@@ -40,7 +53,7 @@ pub fn pack(folder: &Path, name: &Path, to: mpsc::Sender<Bytes>) -> Result<u64> 
         }
     }
     archive.into_inner().and_then(|mut to| to.flush()).map_err(|error| failed(folder, error))?;
-    Ok(left_out)
+    Ok(tally)
 }
 
 /// Whether it is of a kind that can be sent.
@@ -83,24 +96,25 @@ impl Read for Exactly {
     }
 }
 
-/// Unpacks a stream into a folder that exists. Returns how many entries it had. Blocks.
-pub fn unpack(from: mpsc::Receiver<Bytes>, into: &Path) -> Result<u64> {
+/// Unpacks a stream into a folder that exists. Blocks.
+pub fn unpack(from: mpsc::Receiver<Bytes>, into: &Path) -> Result<Tally> {
     let failed =
         |error| Error::new(ErrorKind::Unavailable, format!("cannot unpack into {}", into.display())).with_source(error);
     let mut archive = tar::Archive::new(Bounded::new(Source { from, left: Bytes::new() }));
     archive.set_overwrite(true);
-    let mut count = 0;
+    let mut tally = Tally::default();
     for entry in archive.entries().map_err(failed)? {
         let mut entry = entry.map_err(failed)?;
         let path = entry.path().map_err(failed)?.into_owned();
         // Devices, pipes and whatever else a guest may think of are not for this machine.
-        let plain = matches!(
-            entry.header().entry_type(),
-            EntryType::Regular | EntryType::Continuous | EntryType::Directory | EntryType::Symlink | EntryType::Link
-        );
-        if !plain {
-            continue;
-        }
+        let file = match entry.header().entry_type() {
+            EntryType::Regular | EntryType::Continuous | EntryType::Link => true,
+            EntryType::Directory | EntryType::Symlink => false,
+            _ => {
+                tally.left_out += 1;
+                continue;
+            }
+        };
         if !path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
             return Err(unsafe_entry());
         }
@@ -108,9 +122,12 @@ pub fn unpack(from: mpsc::Receiver<Bytes>, into: &Path) -> Result<u64> {
         if !entry.unpack_in(into).map_err(failed)? {
             return Err(unsafe_entry());
         }
-        count += 1;
+        if file {
+            tally.files += 1;
+            tally.bytes = tally.bytes.saturating_add(entry.size());
+        }
     }
-    Ok(count)
+    Ok(tally)
 }
 
 fn unsafe_entry() -> Error {
@@ -371,7 +388,8 @@ mod tests {
             move || pack(&from, Path::new("."), to)
         });
         unpack(stream, &into).unwrap();
-        assert_eq!(packer.join().unwrap().unwrap(), 1, "one socket was left out");
+        let packed = packer.join().unwrap().unwrap();
+        assert_eq!(packed, Tally { files: 2, bytes: (3 << 20) + 4, left_out: 1 }, "one socket was left out");
         assert_eq!(fs::read(into.join("hole")).unwrap(), fs::read(from.join("hole")).unwrap());
         assert_eq!(fs::read_to_string(into.join(long)).unwrap(), "long");
         assert!(!into.join("socket").exists());
@@ -384,7 +402,7 @@ mod tests {
         let mut archive = tar::Builder::new(Vec::new());
         entry(&mut archive, EntryType::Char, b"null", "");
         entry(&mut archive, EntryType::Fifo, b"pipe", "");
-        assert_eq!(unpack(stream(archive.into_inner().unwrap()), &dir).unwrap(), 0);
+        assert_eq!(unpack(stream(archive.into_inner().unwrap()), &dir).unwrap().files, 0);
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
         fs::remove_dir_all(dir).unwrap();
     }

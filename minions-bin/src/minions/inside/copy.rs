@@ -11,13 +11,13 @@ use minions_core::env::Env;
 use minions_core::error::{Error, ErrorKind, Result};
 use minions_core::guest::client::{Download, Upload, stat};
 use minions_core::service::{ControlPlane, VmRef};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::archive::{self, Beside, QUEUE};
+use super::archive::{self, Beside, QUEUE, Tally};
 use super::path::{End, last_part};
-use super::soon;
+use super::{pipe, soon};
 use crate::cli::Copy;
 use crate::client::Client;
 use crate::output::{Outcome, Output, spell};
@@ -30,24 +30,39 @@ const SETTLE: std::time::Duration = std::time::Duration::from_secs(600);
 
 pub async fn run(client: &Client, output: &Output, args: &Copy) -> Outcome {
     let start = Instant::now();
-    let bytes = match (End::parse(&args.from)?, End::parse(&args.to)?) {
-        (End::Here(from), End::There(vm, to)) => upload(client, output, &from, &vm, &to).await?,
+    let tally = match (End::parse(&args.from)?, End::parse(&args.to)?) {
+        (End::Here(from), End::There(vm, to)) => upload(client, &from, &vm, &to).await?,
         (End::There(vm, from), End::Here(to)) => download(client, &vm, &from, &to).await?,
+        (End::Pipe, End::There(vm, to)) => pipe::upload(client, &vm, &to).await?,
+        (End::There(..), End::Pipe) if output.json => {
+            return Err(Error::invalid("json", "stdout is the file's; leave out --json").into());
+        }
+        (End::There(vm, from), End::Pipe) => pipe::download(client, &vm, &from).await?,
         _ => {
             let message = "one of the two is in a VM and one is here: minions cp a web:/b, or minions cp web:/a b";
             return Err(Error::invalid("path", message).into());
         }
     };
     if output.json {
-        output.object(&serde_json::json!({ "bytes": bytes }))?;
-    } else {
-        output.note(&format!("copied {} in {}", minions_core::types::ByteSize::bytes(bytes), spell(start.elapsed())));
+        output.object(&serde_json::json!({ "bytes": tally.bytes, "files": tally.files }))?;
+        return Ok(ExitCode::SUCCESS);
     }
+    if tally.left_out > 0 {
+        output.note(&format!("left out {} sockets, pipes or devices", tally.left_out));
+    }
+    let files = if tally.files == 1 { "1 file".to_owned() } else { format!("{} files", tally.files) };
+    let bytes = minions_core::types::ByteSize::bytes(tally.bytes);
+    output.note(&format!("copied {files}, {bytes}, in {}", spell(start.elapsed())));
     Ok(ExitCode::SUCCESS)
 }
 
+/// One file with so much in it.
+pub fn one_file(bytes: u64) -> Tally {
+    Tally { files: 1, bytes, left_out: 0 }
+}
+
 /// What a path in a VM is; `None` where there is nothing.
-async fn look(client: &Client, vm: &VmRef, path: &str) -> Result<Option<FileInfo>> {
+pub async fn look(client: &Client, vm: &VmRef, path: &str) -> Result<Option<FileInfo>> {
     let io = client.plane.open(&client.caller, vm, &GuestCall::Stat { path: path.to_owned() }).await?;
     match stat(io, soon()).await {
         Ok(info) => Ok(Some(info.clamp())),
@@ -57,7 +72,7 @@ async fn look(client: &Client, vm: &VmRef, path: &str) -> Result<Option<FileInfo
 }
 
 /// Whether a path in a VM is a folder, or a link to one.
-async fn is_folder(client: &Client, vm: &VmRef, path: &str) -> Result<bool> {
+pub async fn is_folder(client: &Client, vm: &VmRef, path: &str) -> Result<bool> {
     match look(client, vm, path).await? {
         Some(info) if info.kind == FileKind::Symlink => {
             // What a link leads to has no stat of its own, but a folder holds itself.
@@ -68,7 +83,7 @@ async fn is_folder(client: &Client, vm: &VmRef, path: &str) -> Result<bool> {
     }
 }
 
-async fn upload(client: &Client, output: &Output, from: &Path, vm: &VmRef, to: &str) -> Result<u64> {
+async fn upload(client: &Client, from: &Path, vm: &VmRef, to: &str) -> Result<Tally> {
     let meta = fs::metadata(from).map_err(|error| here("read", from, error))?;
     let folder = to.ends_with('/') || is_folder(client, vm, to).await?;
     let name = fs::canonicalize(from).map_err(|error| here("read", from, error))?;
@@ -78,11 +93,7 @@ async fn upload(client: &Client, output: &Output, from: &Path, vm: &VmRef, to: &
         // Into a folder that is there under the folder's own name; else as that very path.
         let (dest, prefix) =
             if folder { (to.to_owned(), PathBuf::from(name)) } else { (to.to_owned(), PathBuf::from(".")) };
-        let (total, left_out) = upload_folder(client, from, vm, dest, prefix).await?;
-        if left_out > 0 {
-            output.note(&format!("left out {left_out} sockets, pipes or devices"));
-        }
-        return Ok(total);
+        return upload_folder(client, from, vm, dest, prefix).await;
     }
     let dest = if folder {
         let name = name.to_str().ok_or_else(|| Error::invalid("path", "the name of the file is not UTF-8"))?;
@@ -92,12 +103,23 @@ async fn upload(client: &Client, output: &Output, from: &Path, vm: &VmRef, to: &
     };
     let mode = Some(meta.permissions().mode() & 0o777);
     let call = GuestCall::WriteFile(WriteFile { path: dest, mode, uid: None, gid: None, parents: false });
-    let mut file = tokio::fs::File::open(from).await.map_err(|error| here("read", from, error))?;
+    let file = tokio::fs::File::open(from).await.map_err(|error| here("read", from, error))?;
+    upload_file(client, vm, call, file, from).await
+}
+
+/// Sends a file, as far as `from` can be read. `shown` is what it is called here.
+pub async fn upload_file(
+    client: &Client,
+    vm: &VmRef,
+    call: GuestCall,
+    mut from: impl AsyncRead + Unpin,
+    shown: &Path,
+) -> Result<Tally> {
     let mut upload = Upload::new(client.plane.open(&client.caller, vm, &call).await?);
     let mut piece = vec![0; PIECE];
     let mut total = 0;
     loop {
-        let count = file.read(&mut piece).await.map_err(|error| here("read", from, error))?;
+        let count = from.read(&mut piece).await.map_err(|error| here("read", shown, error))?;
         if count == 0 {
             break;
         }
@@ -105,26 +127,24 @@ async fn upload(client: &Client, output: &Output, from: &Path, vm: &VmRef, to: &
         total += u64::try_from(count).unwrap_or(u64::MAX);
     }
     upload.finish(Instant::now() + SETTLE).await?;
-    Ok(total)
+    Ok(one_file(total))
 }
 
-async fn upload_folder(client: &Client, from: &Path, vm: &VmRef, dest: String, prefix: PathBuf) -> Result<(u64, u64)> {
+async fn upload_folder(client: &Client, from: &Path, vm: &VmRef, dest: String, prefix: PathBuf) -> Result<Tally> {
     let mut upload = Upload::new(client.plane.open(&client.caller, vm, &GuestCall::TarIn { dest }).await?);
     let (to, mut pieces) = mpsc::channel(QUEUE);
     let from = from.to_owned();
     let packing = tokio::task::spawn_blocking(move || archive::pack(&from, &prefix, to));
-    let mut total = 0;
     while let Some(piece) = pieces.recv().await {
-        total += u64::try_from(piece.len()).unwrap_or(u64::MAX);
         upload.write(piece).await?;
     }
     // A folder that was not packed whole must not look like one that was.
-    let left_out = packing.await.map_err(stopped)??;
+    let packed = packing.await.map_err(stopped)??;
     upload.finish(Instant::now() + SETTLE).await?;
-    Ok((total, left_out))
+    Ok(packed)
 }
 
-async fn download(client: &Client, vm: &VmRef, from: &str, to: &Path) -> Result<u64> {
+async fn download(client: &Client, vm: &VmRef, from: &str, to: &Path) -> Result<Tally> {
     let absent = || Error::not_found(format!("there is no {from} in {vm}"));
     let info = look(client, vm, from).await?.ok_or_else(absent)?;
     let name = last_part(from).ok_or_else(|| Error::invalid("path", "name a file or a folder below the root"))?;
@@ -137,7 +157,7 @@ async fn download(client: &Client, vm: &VmRef, from: &str, to: &Path) -> Result<
     }
 }
 
-async fn download_file(client: &Client, vm: &VmRef, from: &str, target: &Path, mode: u32) -> Result<u64> {
+async fn download_file(client: &Client, vm: &VmRef, from: &str, target: &Path, mode: u32) -> Result<Tally> {
     let call = GuestCall::ReadFile(ReadFile { path: from.to_owned(), offset: 0, limit: None });
     let io = client.plane.open(&client.caller, vm, &call).await?;
     let (mut download, _) = Download::begin(io, soon()).await?;
@@ -155,7 +175,7 @@ async fn download_file(client: &Client, vm: &VmRef, from: &str, target: &Path, m
     file.flush().await.map_err(|error| here("write", target, error))?;
     // Whole or not at all.
     fs::rename(&part, target).map_err(|error| here("write", target, error))?;
-    Ok(total)
+    Ok(one_file(total))
 }
 
 async fn download_folder(
@@ -165,7 +185,7 @@ async fn download_folder(
     name: &str,
     to: &Path,
     into_folder: bool,
-) -> Result<u64> {
+) -> Result<Tally> {
     let call = GuestCall::TarOut { path: from.trim_end_matches('/').to_owned() };
     let io = client.plane.open(&client.caller, vm, &call).await?;
     let (mut download, _) = Download::begin(io, soon()).await?;
@@ -177,11 +197,9 @@ async fn download_folder(
         let into = into.clone();
         move || archive::unpack(stream, &into)
     });
-    let mut total = 0;
     let broken = loop {
         match download.next().await {
             Ok(Some(piece)) => {
-                total += u64::try_from(piece.len()).unwrap_or(u64::MAX);
                 // Whoever stopped unpacking says why below.
                 if pieces.send(piece).await.is_err() {
                     break None;
@@ -196,11 +214,11 @@ async fn download_folder(
     if let Some(error) = broken {
         return Err(error);
     }
-    unpacked?;
+    let tally = unpacked?;
     if let Some(beside) = beside {
         fs::rename(beside.path().join(name), to).map_err(|error| here("write", to, error))?;
     }
-    Ok(total)
+    Ok(tally)
 }
 
 /// For a name that nobody else takes.

@@ -4,9 +4,11 @@ use std::net::Ipv4Addr;
 use std::process::ExitCode;
 
 use minions_core::api::guest::GuestCall;
-use minions_core::error::{Error, ErrorKind};
+use minions_core::api::v1::Vm;
+use minions_core::error::{Error, ErrorKind, Result};
 use minions_core::guest::client;
 use minions_core::service::{ControlPlane, VmRef};
+use minions_core::types::VmState;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
@@ -17,8 +19,9 @@ use crate::output::{Outcome, Output};
 
 pub async fn run(client: &Client, output: &Output, args: &Forward) -> Outcome {
     let vm = &args.one.vm;
-    // A name that nobody has is told now, not to the first connection.
-    client.plane.vm(&client.caller, vm).await?;
+    // A name that nobody has, and a VM that will not run, are told now, not to the first connection. Its guest is not
+    // asked: what that says counts for its own connections only.
+    will_run(&client.plane.vm(&client.caller, vm).await?)?;
     let mut loops = JoinSet::new();
     for &(local, remote) in &args.ports {
         let cannot = |error| {
@@ -41,6 +44,21 @@ pub async fn run(client: &Client, output: &Output, args: &Forward) -> Outcome {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Refuses a VM that neither runs nor is on its way there: connections to one that is wait for it.
+fn will_run(vm: &Vm) -> Result<()> {
+    let name = &vm.name;
+    let message = match vm.state {
+        // To start again is what a restart is.
+        VmState::Stopped | VmState::Stopping if vm.goal != "running" => {
+            format!("{name} is {}; start it first: minions start {name}", vm.state)
+        }
+        VmState::Failed => format!("{name} has failed; see minions inspect {name}, then minions start {name}"),
+        VmState::Deleting | VmState::Destroyed => format!("{name} is {}", vm.state),
+        _ => return Ok(()),
+    };
+    Err(Error::new(ErrorKind::Denied, message).with_reason("not_running"))
 }
 
 async fn accept(client: Client, output: Output, vm: VmRef, listener: TcpListener, remote: u16) {

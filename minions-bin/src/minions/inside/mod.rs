@@ -7,6 +7,7 @@ pub mod exec;
 pub mod forward;
 pub mod logs;
 pub mod path;
+pub mod pipe;
 pub mod signals;
 pub mod terminal;
 

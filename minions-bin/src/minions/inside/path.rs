@@ -13,11 +13,16 @@ pub enum End {
     Here(PathBuf),
     /// In a VM: an absolute path.
     There(VmRef, String),
+    /// Stdin or stdout: the bytes of one file.
+    Pipe,
 }
 
 impl End {
-    /// Reads `VM:/path`, or a path. What has a slash before its first colon is a path here.
+    /// Reads `VM:/path`, a path, or `-`. What has a slash before its first colon is a path here.
     pub fn parse(text: &OsStr) -> Result<Self> {
+        if text == "-" {
+            return Ok(Self::Pipe);
+        }
         let here = || Ok(Self::Here(PathBuf::from(text)));
         let Some((vm, path)) = text.to_str().and_then(|text| text.split_once(':')) else { return here() };
         if vm.is_empty() || vm.contains('/') || vm.starts_with('.') {
@@ -55,6 +60,9 @@ mod tests {
     fn a_path_is_here_unless_a_vm_stands_before_it() {
         for (text, want) in [
             ("notes.txt", End::Here("notes.txt".into())),
+            ("-", End::Pipe),
+            ("./-", End::Here("./-".into())),
+            ("-x", End::Here("-x".into())),
             ("./web:/x", End::Here("./web:/x".into())),
             ("/a:b", End::Here("/a:b".into())),
             ("web:/root/x", there("web", "/root/x")),

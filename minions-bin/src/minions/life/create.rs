@@ -23,11 +23,9 @@ pub async fn run(client: &Client, output: &Output, args: Create) -> Outcome {
         data_disk: if args.no_data_disk { Some(ByteSize::default()) } else { args.data_disk },
     };
     let operation = client.create(&request).await?;
-    if super::finish(client, output, &format!("creating {name}"), operation, args.waiting).await?.is_some() {
+    if super::finish(client, output, "creating", &name, operation, args.waiting).await?.is_some() {
         let took: Duration = start.elapsed();
         output.note(&format!("{name} runs after {}; try: minions exec {name} -- uname -a", spell(took)));
-    } else {
-        output.note(&format!("{name} is on its way; wait for it with: minions wait {name}"));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -14,14 +14,19 @@ use crate::output::{Failure, Outcome, Output};
 pub async fn run(client: &Client, output: &Output, args: &Destroy) -> Outcome {
     let typed = &args.one.vm;
     let mut vm = typed.clone();
-    if !args.yes && !output.json && io::stdin().is_terminal() && io::stderr().is_terminal() {
+    if !args.yes {
+        if output.json || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+            let message =
+                format!("nobody can be asked whether {typed} and its disks shall go; if they shall, say --yes");
+            return Err(Error::invalid("yes", message).into());
+        }
         let found = client.plane.vm(&client.caller, typed).await?;
         confirm(&found).await?;
         // What was confirmed is what is destroyed, whoever has the name by now.
         vm = VmRef::Id(found.id);
     }
     let operation = client.act(&vm, &VmAction::Destroy(DestroyVm {})).await?;
-    if super::finish(client, output, &format!("destroying {typed}"), operation, args.waiting).await?.is_some() {
+    if super::finish(client, output, "destroying", typed, operation, args.waiting).await?.is_some() {
         output.note(&format!("{typed} is gone"));
     }
     Ok(ExitCode::SUCCESS)

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use minions_core::service::ControlPlane;
 
+use super::tags::Tags;
 use crate::cli::One;
 use crate::client::Client;
 use crate::clock::rfc3339;
@@ -26,7 +27,13 @@ pub async fn run(client: &Client, output: &Output, args: &One) -> Outcome {
     }
     rows.push(("since", rfc3339(vm.since)));
     rows.push(("goal", format!("{} (generation {})", vm.goal, vm.generation.0)));
-    rows.push(("image", vm.image.to_string()));
+    rows.push((
+        "image",
+        match Tags::read(client, output).await.of(vm.image) {
+            Some(tag) => format!("{tag} ({})", vm.image),
+            None => vm.image.to_string(),
+        },
+    ));
     rows.push(("size", format!("{} cpu{}, {} memory", vm.cpus, if vm.cpus.0 == 1 { "" } else { "s" }, vm.memory)));
     rows.push(("disks", format!("{} root, {} data", vm.disk, vm.data_disk)));
     if let Some(ip) = vm.ip {
@@ -37,10 +44,11 @@ pub async fn run(client: &Client, output: &Output, args: &One) -> Outcome {
     if let Some(deleted) = vm.deleted {
         rows.push(("destroyed", rfc3339(deleted)));
     }
-    if vm.timings.iter().any(|mark| mark.micros > 0) {
-        let marks: Vec<String> =
-            vm.timings.iter().map(|mark| format!("{} {}ms", mark.name, mark.micros / 1000)).collect();
-        rows.push(("timings", marks.join(", ")));
+    // What is inside a phase is told by `--timings` and by `--json`.
+    let phases = vm.timings.iter().filter(|mark| mark.is_phase() && mark.micros >= 1000);
+    let phases: Vec<String> = phases.map(|mark| format!("{} {}ms", mark.name, mark.micros / 1000)).collect();
+    if !phases.is_empty() {
+        rows.push(("timings", phases.join(", ")));
     }
     let text: Vec<String> = rows.iter().map(|(name, value)| format!("{name:9}  {value}")).collect();
     output.lines(text.iter().map(String::as_str))?;

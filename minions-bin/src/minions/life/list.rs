@@ -6,6 +6,7 @@ use minions_core::api::v1::{ListVms, Vm};
 use minions_core::error::{Error, ErrorKind};
 use minions_core::service::ControlPlane;
 
+use super::tags::Tags;
 use crate::cli::List;
 use crate::client::Client;
 use crate::output::{Outcome, Output};
@@ -35,13 +36,14 @@ pub async fn run(client: &Client, output: &Output, args: &List) -> Outcome {
     } else if vms.is_empty() {
         output.note("no VMs yet; make one: minions create web");
     } else {
-        let rows: Vec<Vec<String>> = vms.iter().map(row).collect();
+        let tags = Tags::read(client, output).await;
+        let rows: Vec<Vec<String>> = vms.iter().map(|vm| row(vm, &tags)).collect();
         output.table(&["NAME", "STATE", "CPUS", "MEMORY", "DISKS", "IP", "IMAGE", "REASON"], &rows)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn row(vm: &Vm) -> Vec<String> {
+fn row(vm: &Vm, tags: &Tags) -> Vec<String> {
     vec![
         vm.name.to_string(),
         vm.state.to_string(),
@@ -49,7 +51,7 @@ fn row(vm: &Vm) -> Vec<String> {
         vm.memory.to_string(),
         format!("{}+{}", vm.disk, vm.data_disk),
         vm.ip.map_or_else(|| "-".to_owned(), |ip| ip.to_string()),
-        vm.image.short(),
+        tags.of(vm.image).map_or_else(|| vm.image.short(), str::to_owned),
         vm.reason.as_ref().map(|reason| reason.code.clone()).unwrap_or_default(),
     ]
 }

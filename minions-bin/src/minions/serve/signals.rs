@@ -35,7 +35,7 @@ impl Signals {
                     Err(Failure::Error(error, _)) => {
                         tracing::error!(error = %error.chain(), "the new configuration is bad; the old one stays");
                     }
-                    Err(Failure::Unread) => {}
+                    Err(Failure::Unread | Failure::Interrupted(_)) => {}
                 },
             }
         }
