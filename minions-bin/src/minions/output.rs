@@ -10,6 +10,7 @@ use minions_core::error::{Error, ErrorKind};
 use serde::Serialize;
 
 use crate::cli::Global;
+use crate::inside::terminal;
 
 /// How to print.
 #[derive(Clone, Copy, Debug)]
@@ -91,21 +92,15 @@ impl Output {
         lines.into_iter().try_for_each(|text| Ok(line(&mut to, &sanitize_line(text, usize::MAX))?))
     }
 
-    /// Data for people: columns, as wide as they must be.
-    pub fn table(&self, heads: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
+    /// Data for people: columns, as wide as they must be. Where a terminal has no room for all of them, the `spare` ones
+    /// are left out, the first one first, and a note says so.
+    pub fn table(&self, heads: &[&str], rows: &[Vec<String>], spare: &[&str]) -> Result<(), Failure> {
+        let room = terminal::size().map(|size| usize::from(size.cols));
+        let (lines, left_out) = columns(heads, rows, spare, room.unwrap_or(usize::MAX));
         let mut to = io::stdout().lock();
-        let clean: Vec<Vec<String>> =
-            rows.iter().map(|row| row.iter().map(|cell| sanitize_line(cell, usize::MAX)).collect()).collect();
-        let width = |column: usize| {
-            let cells = clean.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-            cells.chain(heads.get(column).map(|head| head.len())).max().unwrap_or(0)
-        };
-        let widths: Vec<usize> = (0..heads.len()).map(width).collect();
-        let heads: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
-        for row in std::iter::once(&heads).chain(&clean) {
-            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-            let text = cells.collect::<Vec<_>>().join("  ");
-            line(&mut to, text.trim_end())?;
+        lines.iter().try_for_each(|text| line(&mut to, text))?;
+        if !left_out.is_empty() {
+            self.note(&format!("no room for {}; --json tells everything", left_out.join(", ")));
         }
         Ok(())
     }
@@ -155,6 +150,33 @@ impl Output {
 
 /// What a shell says of a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
+
+/// The lines of a table that is no wider than the room there is, if that can be, and the heads that were left out.
+fn columns<'a>(heads: &[&str], rows: &[Vec<String>], spare: &[&'a str], room: usize) -> (Vec<String>, Vec<&'a str>) {
+    let mut table: Vec<Vec<String>> = vec![heads.iter().map(|head| (*head).to_owned()).collect()];
+    table.extend(rows.iter().map(|row| row.iter().map(|cell| sanitize_line(cell, usize::MAX)).collect()));
+    let mut left_out = Vec::new();
+    let mut spare = spare.iter();
+    loop {
+        let width = |column: usize| {
+            table.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..table[0].len()).map(width).collect();
+        let needed = widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1);
+        let next = if needed > room { spare.next() } else { None };
+        let Some(head) = next else {
+            let text = |row: &Vec<String>| {
+                let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+                cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+            };
+            return (table.iter().map(text).collect(), left_out);
+        };
+        if let Some(column) = table[0].iter().position(|known| known == head) {
+            table.iter_mut().filter(|row| column < row.len()).for_each(|row| drop(row.remove(column)));
+            left_out.push(*head);
+        }
+    }
+}
 
 /// An error as one line of JSON on stderr.
 pub fn print_json_error(error: &Error, code: u8) {
@@ -222,6 +244,16 @@ mod tests {
         assert_eq!(serde_json::from_str::<String>(&text).unwrap(), evil);
         let harmless = "\"Grüße, 日本語 🦀\"";
         assert_eq!(escape(harmless), harmless);
+    }
+
+    #[test]
+    fn where_a_terminal_is_narrow_a_table_leaves_out_what_can_be_spared() {
+        let rows = [vec!["web".to_owned(), "10GiB".to_owned(), "running".to_owned()]];
+        let table = |room| columns(&["NAME", "DISK", "STATE"], &rows, &["DISK", "STATE"], room);
+        assert_eq!(table(20), (vec!["NAME  DISK   STATE".to_owned(), "web   10GiB  running".to_owned()], vec![]));
+        assert_eq!(table(19), (vec!["NAME  STATE".to_owned(), "web   running".to_owned()], vec!["DISK"]));
+        assert_eq!(table(1).1, ["DISK", "STATE"], "a name is never left out");
+        assert_eq!(table(1).0, ["NAME", "web"]);
     }
 
     #[test]

@@ -37,7 +37,7 @@ async fn list(client: &Client, output: &Output) -> Outcome {
             .iter()
             .map(|image| vec![image.name.clone(), image.id.short(), image.size.to_string(), rfc3339(image.created)])
             .collect();
-        output.table(&["NAME", "ID", "SIZE", "CREATED"], &rows)?;
+        output.table(&["NAME", "ID", "SIZE", "CREATED"], &rows, &["CREATED", "SIZE"])?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use minions_core::api::v1::{RenameVm, ResizeVm, RestartVm, StartVm, StopVm};
 use minions_core::service::VmAction;
-use minions_core::types::Vcpus;
+use minions_core::types::{Vcpus, VmState};
 
 use crate::cli::{Act, Rename, Resize, Stop};
 use crate::client::Client;
@@ -51,8 +51,9 @@ pub async fn resize(client: &Client, output: &Output, args: &Resize) -> Outcome 
     let vm = &args.one.vm;
     let request = ResizeVm { cpus: args.cpus.map(Vcpus), memory: args.memory };
     let operation = client.act(vm, &VmAction::Resize(request)).await?;
-    if super::finish(client, output, "resizing", vm, operation, args.waiting).await?.is_some() {
-        output.note(&format!("{vm} has its new size from its next start on; now: minions restart {vm}"));
+    if let Some(now) = super::finish(client, output, "resizing", vm, operation, args.waiting).await? {
+        let verb = if matches!(now.state, VmState::Stopped | VmState::Failed) { "start" } else { "restart" };
+        output.note(&format!("{vm} has its new size from its next start on; now: minions {verb} {vm}"));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -30,8 +30,8 @@ pub async fn run(client: &Client, output: &Output, args: &One) -> Outcome {
     rows.push((
         "image",
         match Tags::read(client, output).await.of(vm.image) {
-            Some(tag) => format!("{tag} ({})", vm.image),
-            None => vm.image.to_string(),
+            Some(tag) => format!("{tag} ({})", vm.image.short()),
+            None => vm.image.short(),
         },
     ));
     rows.push(("size", format!("{} cpu{}, {} memory", vm.cpus, if vm.cpus.0 == 1 { "" } else { "s" }, vm.memory)));

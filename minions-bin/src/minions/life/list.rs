@@ -38,7 +38,10 @@ pub async fn run(client: &Client, output: &Output, args: &List) -> Outcome {
     } else {
         let tags = Tags::read(client, output).await;
         let rows: Vec<Vec<String>> = vms.iter().map(|vm| row(vm, &tags)).collect();
-        output.table(&["NAME", "STATE", "CPUS", "MEMORY", "DISKS", "IP", "IMAGE", "REASON"], &rows)?;
+        let heads = ["NAME", "STATE", "CPUS", "MEMORY", "DISKS", "IP", "IMAGE", "REASON"];
+        // Where there is no reason there is no column for it.
+        let shown = heads.len() - usize::from(vms.iter().all(|vm| vm.reason.is_none()));
+        output.table(&heads[..shown], &rows, &["DISKS", "IMAGE", "IP", "MEMORY", "CPUS"])?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -83,5 +83,5 @@ fn timings(output: &Output, marks: &[BootMark]) -> Result<(), Failure> {
             vec![format!("{depth}{}", mark.name), format!("{depth}{}.{:03}ms", mark.micros / 1000, mark.micros % 1000)]
         })
         .collect();
-    output.table(&["PHASE", "TOOK"], &rows)
+    output.table(&["PHASE", "TOOK"], &rows, &[])
 }

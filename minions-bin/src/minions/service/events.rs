@@ -118,5 +118,5 @@ fn print(output: &Output, event: &Event) -> Result<(), Failure> {
         },
         EventBody::Deleted => "is gone".to_owned(),
     };
-    output.lines([format!("{}  {:6}  {:20}  {what}", rfc3339(event.at), event.seq.0, event.name.as_str()).as_str()])
+    output.lines([format!("{}  {:5}  {:12}  {what}", rfc3339(event.at), event.seq.0, event.name.as_str()).as_str()])
 }
