@@ -71,7 +71,7 @@ fn list(output: &Output, contexts: &Contexts) -> Outcome {
     } else if rows.is_empty() {
         output.note("there are no contexts; add one with: minions context add NAME --server URL");
     } else {
-        output.table(&["USED", "NAME", "SERVER", "TOKEN FILE"], &rows)?;
+        output.table(&["USED", "NAME", "SERVER", "TOKEN FILE"], &rows, &["TOKEN FILE"])?;
     }
     Ok(ExitCode::SUCCESS)
 }
