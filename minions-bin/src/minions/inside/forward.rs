@@ -10,6 +10,7 @@ use minions_core::guest::client;
 use minions_core::service::{ControlPlane, VmRef};
 use minions_core::types::VmState;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 use super::soon;
@@ -22,6 +23,8 @@ pub async fn run(client: &Client, output: &Output, args: &Forward) -> Outcome {
     // A name that nobody has, and a VM that will not run, are told now, not to the first connection. Its guest is not
     // asked: what that says counts for its own connections only.
     will_run(&client.plane.vm(&client.caller, vm).await?)?;
+    // Heard from before anyone is told that it is up.
+    let mut interrupt = signal(SignalKind::interrupt())?;
     let mut loops = JoinSet::new();
     for &(local, remote) in &args.ports {
         let cannot = |error| {
@@ -39,10 +42,7 @@ pub async fn run(client: &Client, output: &Output, args: &Forward) -> Outcome {
     }
     tokio::select! {
         _ = loops.join_next() => Err(Error::new(ErrorKind::Unavailable, "a listener ended").into()),
-        stopped = tokio::signal::ctrl_c() => {
-            stopped.map_err(|error| Error::internal("cannot wait for Ctrl-C").with_source(error))?;
-            Ok(ExitCode::SUCCESS)
-        }
+        _ = interrupt.recv() => Ok(ExitCode::SUCCESS),
     }
 }
 
