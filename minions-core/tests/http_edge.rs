@@ -387,6 +387,21 @@ async fn bad_29_a_server_that_ends_lets_streams_go_and_requests_finish() {
     );
 }
 
+#[tokio::test]
+async fn bad_29_a_server_that_ends_waits_for_nobody_who_waits_for_events() {
+    let mut edge = Edge::start_with(|settings| settings.drain = Duration::from_secs(300)).await;
+    let place = edge.plane.last_event(&owner()).await.unwrap();
+    let reader = edge.over_tcp(&edge.owner);
+    let reads = tokio::spawn(async move { reader.events(&owner(), place, 10, Duration::from_secs(60)).await });
+    // Under way, or not even there yet: the server ends in both cases.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    tokio::time::timeout(Duration::from_secs(20), edge.end()).await.expect("the server ends");
+    match reads.await.unwrap() {
+        Ok(page) => assert_eq!((page.events.len(), page.next), (0, place), "what it may go on from is told"),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.chain()),
+    }
+}
+
 /// A server that answers every connection with the same bytes, again and again.
 async fn liar(answer: Vec<u8>, endless: bool) -> HttpControlPlane {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

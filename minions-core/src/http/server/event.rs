@@ -62,7 +62,11 @@ pub(super) async fn list(
         after => {
             let after = place(&app, &caller, after).await?;
             let limit = usize::try_from(limit).unwrap_or(STREAM_PAGE);
-            app.plane.events(&caller, after, limit, wait).await?
+            tokio::select! {
+                page = app.plane.events(&caller, after, limit, wait) => page?,
+                // Nothing is under way, so that nobody waits for it: who goes on reading asks the next server.
+                () = app.closed() => app.plane.events(&caller, after, limit, Duration::ZERO).await?,
+            }
         }
     };
     Ok(answer::json(&page))
