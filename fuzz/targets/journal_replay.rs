@@ -116,6 +116,7 @@ fn seen(input: &Input) -> Observed {
             epoch,
             phase: [VmmPhase::Prepared, VmmPhase::Running, VmmPhase::Exited][usize::from(phase % 3)],
             since: UnixMillis(0),
+            size: None,
         }),
         root: volume(input.root_seen),
         data: volume(input.data_seen),

@@ -85,6 +85,7 @@ fn vm() -> (Vm, Value) {
         memory: ByteSize::bytes(10),
         disk: ByteSize::bytes(11),
         data_disk: ByteSize::bytes(12),
+        running: Some(RunningSize { cpus: Vcpus(1), memory: ByteSize::bytes(9) }),
         ip: Some([10, 0, 0, 5].into()),
         restarts: 1,
         created: UnixMillis(4),
@@ -95,7 +96,7 @@ fn vm() -> (Vm, Value) {
         "id": VM, "name": "web", "owner": "ada", "state": "failed",
         "reason": { "code": "host_lost", "message": "the host is gone" },
         "since": 5, "last_progress": 6, "goal": "running", "generation": 3,
-        "image": format!("img_{}", "ab".repeat(32)), "cpus": 2, "memory": 10, "disk": 11, "data_disk": 12,
+        "image": format!("img_{}", "ab".repeat(32)), "cpus": 2, "memory": 10, "disk": 11, "data_disk": 12, "running": { "cpus": 1, "memory": 9 },
         "ip": "10.0.0.5", "restarts": 1, "created": 4, "timings": [{ "name": "kernel", "micros": 1500 }],
     });
     (vm, wire)

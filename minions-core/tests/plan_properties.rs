@@ -22,7 +22,7 @@ fn vmms() -> Vec<Option<VmmStatus>> {
     let mut all = vec![None];
     for epoch in [EPOCH - 1, EPOCH] {
         for phase in [VmmPhase::Prepared, VmmPhase::Running, VmmPhase::Exited] {
-            all.push(Some(VmmStatus { epoch, phase, since: UnixMillis(0) }));
+            all.push(Some(VmmStatus { epoch, phase, since: UnixMillis(0), size: None }));
         }
     }
     all
@@ -244,7 +244,7 @@ fn every_state_obeys_the_rules_of_planning() {
 fn apply(row: &mut JournalRow, seen: &mut Observed, step: Step) {
     let epoch = if let Goal::Running { epoch } = row.entry.goal { Some(epoch) } else { None };
     let live = seen.vmm.as_ref().map(|vmm| vmm.epoch);
-    let status = |phase| Some(VmmStatus { epoch: epoch.unwrap_or(0), phase, since: UnixMillis(0) });
+    let status = |phase| Some(VmmStatus { epoch: epoch.unwrap_or(0), phase, since: UnixMillis(0), size: None });
     match step {
         Step::MakeVolume(DiskRole::Root) => seen.root = Some(volume(SIZE, true)),
         Step::MakeVolume(DiskRole::Data) => seen.data = Some(volume(SIZE, true)),

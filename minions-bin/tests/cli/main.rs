@@ -37,7 +37,16 @@ fn a_vm_is_created_entered_stopped_started_renamed_resized_and_destroyed() {
     service.ok(&["resize", "web", "--memory", "192MiB"]);
     service.ok(&["start", "web"]);
     assert_eq!(service.ok(&["exec", "web", "--", "cat", "/root/note"]).trim(), "kept");
+    // What runs is told apart from what shall run.
+    service.ok(&["resize", "web", "--cpus", "2"]);
+    let vm = service.json(&["inspect", "web", "--json"]);
+    let running = serde_json::json!({ "cpus": 1, "memory": 192 << 20 });
+    assert_eq!((&vm["cpus"], &vm["running"]), (&2.into(), &running));
+    let told = service.ok(&["inspect", "web"]);
+    assert!(told.contains("1 cpu, 192MiB memory (2 cpus, 192MiB memory from its next start)"), "{told}");
+    assert!(service.ok(&["list"]).contains("1 (2)"));
     service.ok(&["restart", "web"]);
+    assert_eq!(service.json(&["inspect", "web", "--json"])["running"]["cpus"], 2);
     service.ok(&["rename", "web", "shop"]);
     let vm = service.json(&["inspect", "shop", "--json"]);
     assert_eq!((vm["memory"].as_u64(), vm["state"].as_str()), (Some(192 << 20), Some("running")));

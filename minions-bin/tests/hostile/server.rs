@@ -53,6 +53,7 @@ fn vm(number: u128) -> v1::Vm {
         memory: ByteSize::bytes(u64::MAX),
         disk: ByteSize::bytes(u64::MAX),
         data_disk: ByteSize::bytes(u64::MAX),
+        running: Some(v1::RunningSize { cpus: Vcpus(0), memory: ByteSize::bytes(u64::MAX) }),
         ip: None,
         restarts: u32::MAX,
         created: UnixMillis(u64::MAX),

@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::hypervisor::VmmPhase;
 use crate::mutant::{Mutant, planted};
 use crate::store::{JournalRow, Outcome};
-use crate::types::{BootMark, Generation, Goal, Settled, StateReason, StepReport, VmId, VmState};
+use crate::types::{BootMark, Generation, Goal, Settled, StateReason, StepReport, VmId, VmSize, VmState};
 
 /// What one engine remembers of one VM. Nothing in it is needed to be right, only to be quick and to tell people.
 #[derive(Debug, Default)]
@@ -31,6 +31,8 @@ pub(super) struct Memory {
     pub(super) trouble: Option<StateReason>,
     pub(super) marks: Vec<BootMark>,
     pub(super) restarts: u32,
+    /// Of the monitor that was seen alive last.
+    pub(super) size: Option<VmSize>,
     watch: Option<(u64, AbortHandle)>,
 }
 
@@ -144,6 +146,7 @@ impl Inner {
             memory.known
         });
         let seen = observe(&self.ports, &cx, &row, known).await?;
+        self.remember(vm, |memory| memory.size = seen.vmm.as_ref().and_then(|vmm| vmm.size));
         if self.note_death(&row, &seen) {
             let reason =
                 StateReason::new("crash_loop", "the monitor died again and again; look at the logs, then start it");

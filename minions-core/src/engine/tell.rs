@@ -57,7 +57,8 @@ impl Inner {
     ) {
         let now = self.env.clock.wall();
         let since = self.board.get(entry.vm).filter(|known| known.state == state).map_or(now, |known| known.since);
-        let (marks, restarts) = self.remember(entry.vm, |memory| (memory.marks.clone(), memory.restarts));
+        let (marks, restarts, size) =
+            self.remember(entry.vm, |memory| (memory.marks.clone(), memory.restarts, memory.size));
         let same = self.board.get(entry.vm).filter(|known| known.marks == marks && known.state == state);
         let last_progress = same.map_or(now, |known| known.last_progress);
         let ip = Some(ip);
@@ -73,6 +74,7 @@ impl Inner {
             settled,
             ip,
             restarts,
+            size,
             marks,
         });
     }

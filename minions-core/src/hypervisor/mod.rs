@@ -13,6 +13,7 @@ use crate::env::CallCx;
 use crate::error::Result;
 use crate::types::{
     AgentSecret, BootFiles, ByteSize, Cid, DiskAttachment, NicAttachment, StepReport, StopHow, UnixMillis, Vcpus, VmId,
+    VmSize,
 };
 
 pub use console::{ConsoleBox, ConsoleIo, HELD, Line};
@@ -67,6 +68,8 @@ pub struct VmmStatus {
     pub phase: VmmPhase,
     /// When it was started.
     pub since: UnixMillis,
+    /// What it was configured with, where it is alive and can tell.
+    pub size: Option<VmSize>,
 }
 
 /// What a hypervisor can do.

@@ -12,7 +12,7 @@ use super::{InMemoryHost, KERNEL_RELEASE, conflict, micros, takes};
 use crate::env::CallCx;
 use crate::error::{Effect, Error, ErrorKind, Result};
 use crate::hypervisor::{ConsoleBox, Hypervisor, HypervisorCapabilities, VmmConfig, VmmPhase, VmmStatus};
-use crate::types::{StepReport, StopHow, VmId};
+use crate::types::{StepReport, StopHow, VmId, VmSize};
 
 /// The hypervisor of an [`InMemoryHost`].
 #[derive(Clone, Debug)]
@@ -213,11 +213,13 @@ impl Hypervisor for InMemoryHypervisor {
             epoch: monitor.config.epoch,
             phase: monitor.phase,
             since: monitor.since,
+            size: Some(VmSize { vcpus: monitor.config.vcpus, memory: monitor.config.memory }),
         });
         let dead = model.residues.get(&id).map(|left| VmmStatus {
             epoch: left.epoch,
             phase: VmmPhase::Exited,
             since: left.since,
+            size: None,
         });
         Ok(live.or(dead))
     }

@@ -160,6 +160,7 @@ impl LocalNode {
             settled: Some(Settled::Gone),
             ip: None,
             restarts: 0,
+            size: None,
             marks: Vec::new(),
         }
     }

@@ -39,6 +39,7 @@ pub(super) fn vm(row: &VmRow, node: Option<&NodeVm>) -> v1::Vm {
         memory: row.spec.memory,
         disk: row.spec.root,
         data_disk: row.spec.data.unwrap_or_default(),
+        running: node.and_then(|node| node.size).map(|size| v1::RunningSize { cpus: size.vcpus, memory: size.memory }),
         ip: node.and_then(|node| node.ip),
         restarts: node.map_or(0, |node| node.restarts),
         created: row.created,

@@ -136,6 +136,7 @@ fn refused(inner: &Inner, row: &VmRow, error: &Error) -> NodeVm {
         settled: Some(Settled::GivenUp { kind: error.kind(), reason }),
         ip: None,
         restarts: 0,
+        size: None,
         marks: Vec::new(),
     }
 }

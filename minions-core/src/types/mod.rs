@@ -27,6 +27,6 @@ pub use net::{Cid, GuestNet, IfName, MacAddr};
 pub use operation::OperationVerb;
 pub use report::{NodeChanges, NodeVm, Settled};
 pub use size::{ByteSize, Vcpus};
-pub use spec::{DiskRole, MIN_DATA_DISK, VmSpec, VolumeId};
+pub use spec::{DiskRole, MIN_DATA_DISK, VmSize, VmSpec, VolumeId};
 pub use state::{StateReason, VmState};
 pub use time::{BootMark, Millis, StepReport, UnixMillis};

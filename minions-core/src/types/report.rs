@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{BootMark, Generation, Goal, StateReason, UnixMillis, VmId, VmState};
+use super::{BootMark, Generation, Goal, StateReason, UnixMillis, VmId, VmSize, VmState};
 use crate::error::ErrorKind;
 
 /// One VM as its host reports it.
@@ -28,6 +28,9 @@ pub struct NodeVm {
     pub ip: Option<Ipv4Addr>,
     /// How often its monitor was started again because it had died.
     pub restarts: u32,
+    /// What its monitor was started with, where one is alive and the host can tell.
+    #[serde(default)]
+    pub size: Option<VmSize>,
     /// What took how long on the way to this generation's goal.
     pub marks: Vec<BootMark>,
 }

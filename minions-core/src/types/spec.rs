@@ -20,6 +20,15 @@ pub struct VmSpec {
     pub data: Option<ByteSize>,
 }
 
+/// What a monitor gives its guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct VmSize {
+    /// Processors.
+    pub vcpus: Vcpus,
+    /// Memory.
+    pub memory: ByteSize,
+}
+
 /// The least that a data disk has: what the agent can make a file system on.
 pub const MIN_DATA_DISK: ByteSize = ByteSize::mib(16);
 

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use minions_core::service::ControlPlane;
+use minions_core::types::Vcpus;
 
 use super::tags::Tags;
 use crate::cli::One;
@@ -34,7 +35,15 @@ pub async fn run(client: &Client, output: &Output, args: &One) -> Outcome {
             None => vm.image.short(),
         },
     ));
-    rows.push(("size", format!("{} cpu{}, {} memory", vm.cpus, if vm.cpus.0 == 1 { "" } else { "s" }, vm.memory)));
+    let size = |cpus: Vcpus, memory| format!("{cpus} cpu{}, {memory} memory", if cpus.0 == 1 { "" } else { "s" });
+    let wanted = size(vm.cpus, vm.memory);
+    rows.push((
+        "size",
+        match vm.running.map(|running| size(running.cpus, running.memory)) {
+            Some(running) if running != wanted => format!("{running} ({wanted} from its next start)"),
+            _ => wanted,
+        },
+    ));
     rows.push(("disks", format!("{} root, {} data", vm.disk, vm.data_disk)));
     if let Some(ip) = vm.ip {
         rows.push(("ip", ip.to_string()));

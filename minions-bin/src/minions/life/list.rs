@@ -1,5 +1,6 @@
 //! `minions list`.
 
+use std::fmt::Display;
 use std::process::ExitCode;
 
 use minions_core::api::v1::{ListVms, Vm};
@@ -50,11 +51,19 @@ fn row(vm: &Vm, tags: &Tags) -> Vec<String> {
     vec![
         vm.name.to_string(),
         vm.state.to_string(),
-        vm.cpus.to_string(),
-        vm.memory.to_string(),
+        now_and_next(vm.running.map(|running| running.cpus), vm.cpus),
+        now_and_next(vm.running.map(|running| running.memory), vm.memory),
         format!("{}+{}", vm.disk, vm.data_disk),
         vm.ip.map_or_else(|| "-".to_owned(), |ip| ip.to_string()),
         tags.of(vm.image).map_or_else(|| vm.image.short(), str::to_owned),
         vm.reason.as_ref().map(|reason| reason.code.clone()).unwrap_or_default(),
     ]
+}
+
+/// What it has, and in brackets what it has from its next start on where that is something else.
+fn now_and_next<T: Display + PartialEq>(running: Option<T>, wanted: T) -> String {
+    match running {
+        Some(running) if running != wanted => format!("{running} ({wanted})"),
+        _ => wanted.to_string(),
+    }
 }

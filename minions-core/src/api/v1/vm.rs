@@ -109,6 +109,18 @@ pub struct ListVms {
     pub deleted: Option<bool>,
 }
 
+/// What a VM has now, whatever it shall have from its next start on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RunningSize {
+    /// Processors.
+    #[cfg_attr(feature = "openapi", schema(value_type = u32))]
+    pub cpus: Vcpus,
+    /// Memory, in bytes.
+    #[cfg_attr(feature = "openapi", schema(value_type = u64))]
+    pub memory: ByteSize,
+}
+
 /// A VM.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -142,10 +154,10 @@ pub struct Vm {
     /// Its image.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub image: ImageId,
-    /// Processors.
+    /// Processors that it shall have; see `running`.
     #[cfg_attr(feature = "openapi", schema(value_type = u32))]
     pub cpus: Vcpus,
-    /// Memory, in bytes.
+    /// Memory that it shall have, in bytes; see `running`.
     #[cfg_attr(feature = "openapi", schema(value_type = u64))]
     pub memory: ByteSize,
     /// Root disk, in bytes.
@@ -154,6 +166,9 @@ pub struct Vm {
     /// Data disk, in bytes; 0 for none.
     #[cfg_attr(feature = "openapi", schema(value_type = u64))]
     pub data_disk: ByteSize,
+    /// What its monitor was started with, where one is alive: after a resize that is not what was asked yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running: Option<RunningSize>,
     /// Its address inside the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]

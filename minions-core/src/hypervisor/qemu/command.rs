@@ -13,7 +13,7 @@ use std::path::Path;
 use super::error::QemuError;
 use super::places::Places;
 use crate::hypervisor::VmmConfig;
-use crate::types::{ByteSize, DiskRole, GuestNet, NicBackend, VmId, names};
+use crate::types::{ByteSize, DiskRole, GuestNet, NicBackend, Vcpus, VmId, VmSize, names};
 
 /// How guests run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,13 @@ pub(super) fn epoch_of(args: &[String], id: VmId) -> Option<u64> {
     let at = args.iter().position(|word| word == "-name")?;
     let (vm, epoch) = args.get(at + 1)?.split_once('@')?;
     if names::vm_of_dir(vm) == Some(id) { epoch.parse().ok() } else { None }
+}
+
+/// What a monitor's words give its guest.
+pub(super) fn size_of(args: &[String]) -> Option<VmSize> {
+    let value = |name: &str| args.get(args.iter().position(|word| word == name)? + 1);
+    let memory: u64 = value("-m")?.strip_suffix('M')?.parse().ok()?;
+    Some(VmSize { vcpus: Vcpus(value("-smp")?.parse().ok()?), memory: ByteSize::bytes(memory.checked_mul(1 << 20)?) })
 }
 
 /// QEMU takes a comma in a value only when it is doubled.
@@ -242,6 +249,13 @@ mod tests {
         assert_eq!(epoch_of(&words, VmId::from_bits(1)), Some(7));
         assert_eq!(epoch_of(&words, VmId::from_bits(2)), None);
         assert_eq!(epoch_of(&["sleep".to_owned(), "9".to_owned()], VmId::from_bits(1)), None);
+    }
+
+    #[test]
+    fn the_size_reads_back_from_the_words() {
+        let config = config();
+        assert_eq!(size_of(&words()), Some(VmSize { vcpus: config.vcpus, memory: config.memory }));
+        assert_eq!(size_of(&["-m".to_owned()]), None);
     }
 
     #[test]

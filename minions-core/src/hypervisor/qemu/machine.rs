@@ -95,9 +95,13 @@ impl Machine {
 
     /// The epoch of a live monitor.
     pub fn epoch(&self, monitor: &Process) -> Result<Option<u64>, QemuError> {
+        Ok(self.words(monitor)?.and_then(|words| command::epoch_of(&words, self.id)))
+    }
+
+    /// The words that a monitor was started with; `None` where it is gone in the meantime.
+    fn words(&self, monitor: &Process) -> Result<Option<Vec<String>>, QemuError> {
         match monitor.args() {
-            Ok(args) => Ok(command::epoch_of(&args, self.id)),
-            // Gone in the meantime.
+            Ok(words) => Ok(Some(words)),
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(None),
             Err(source) => Err(QemuError::Io { what: "read the words of a monitor", source }),
         }
@@ -106,11 +110,13 @@ impl Machine {
     pub async fn status(&self) -> Result<Option<VmmStatus>, QemuError> {
         let pair = self.pair().await?;
         if let (Some(monitor), Some(_)) = (&pair.monitor, &pair.helper)
-            && let Some(epoch) = self.epoch(monitor)?
+            && let Some(words) = self.words(monitor)?
+            && let Some(epoch) = command::epoch_of(&words, self.id)
         {
+            let size = command::size_of(&words);
             let since = monitor.since().map_err(QemuError::io("read when a monitor was started"));
             match (self.settled_phase().await, since) {
-                (Ok(phase), Ok(since)) => return Ok(Some(VmmStatus { epoch, phase, since })),
+                (Ok(phase), Ok(since)) => return Ok(Some(VmmStatus { epoch, phase, since, size })),
                 (Err(error), _) | (_, Err(error)) => {
                     // It may have died under our eyes.
                     let again = self.pair().await?;
@@ -119,7 +125,7 @@ impl Machine {
                         // hear of it. Whether its guest lives is for the guest channel to find out.
                         return match (error, monitor.since()) {
                             (QemuError::Mute, Ok(since)) => {
-                                Ok(Some(VmmStatus { epoch, phase: VmmPhase::Running, since }))
+                                Ok(Some(VmmStatus { epoch, phase: VmmPhase::Running, since, size }))
                             }
                             (error, _) => Err(error),
                         };
@@ -140,7 +146,7 @@ impl Machine {
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
             Err(source) => return Err(QemuError::Io { what: "read what is left of a VM", source }),
         };
-        Ok(Some(VmmStatus { epoch, phase: VmmPhase::Exited, since: UnixMillis(0) }))
+        Ok(Some(VmmStatus { epoch, phase: VmmPhase::Exited, since: UnixMillis(0), size: None }))
     }
 
     /// Lets a prepared guest run. A running one is left alone.
