@@ -7,7 +7,7 @@ use crate::error::ErrorKind;
 use crate::hypervisor::VmmPhase;
 use crate::testkit::drops::polled;
 use crate::testkit::{cx, skip};
-use crate::types::{ByteSize, NicBackend, StopHow};
+use crate::types::{ByteSize, NicBackend, StopHow, VmSize};
 
 pub async fn nothing_is_known_of_a_monitor_that_never_was(
     make: &impl AsyncFn(PathBuf) -> HypervisorScene,
@@ -53,6 +53,9 @@ pub async fn a_start_asked_for_twice_is_one_start(make: &impl AsyncFn(PathBuf) -
     let config = stage.running().await;
     let once = stage.observe(config.id).await;
     assert_eq!(once.as_ref().map(|status| (status.epoch, status.phase)), Some((1, VmmPhase::Running)));
+    if let Some(size) = once.as_ref().and_then(|status| status.size) {
+        assert_eq!(size, VmSize { vcpus: config.vcpus, memory: config.memory }, "what it can tell is so");
+    }
     stage.scene.hypervisor.ensure_running(&cx(), &config).await.unwrap();
     assert_eq!(stage.observe(config.id).await, once, "it is the same monitor");
     assert_eq!(stage.list().await, [config.id]);
