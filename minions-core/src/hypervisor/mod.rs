@@ -144,6 +144,8 @@ pub trait Hypervisor: Debug + Send + Sync + 'static {
     /// - Several may be attached at a time, and each reads everything. One who does not read stalls neither the guest nor
     ///   the others: beyond [`HELD`] bytes it loses the oldest, and a line in their place says how many. A guest that
     ///   does not take what is typed stalls nobody who reads.
+    /// - Nothing is lost while somebody is attached. What the guest prints in the moment in which the first one comes may be,
+    ///   where a monitor has to turn the line for it; each implementation says so.
     /// - The log goes on: what was read here is told by [`console_log`](Self::console_log) as well.
     /// - The end of the stream is the end of the monitor. Dropping it detaches; closing its writing half only ends the
     ///   typing.
