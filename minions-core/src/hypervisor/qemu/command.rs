@@ -13,7 +13,7 @@ use std::path::Path;
 use super::error::QemuError;
 use super::places::Places;
 use crate::hypervisor::VmmConfig;
-use crate::types::{ByteSize, DiskRole, GuestNet, NicBackend, Vcpus, VmId, VmSize, names};
+use crate::types::{ByteSize, DiskRole, GuestNet, IfName, NicBackend, Vcpus, VmId, VmSize, names};
 
 /// How guests run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,12 +59,14 @@ pub(super) fn helper(config: &VmmConfig, places: &Places) -> Vec<OsString> {
     vec!["--vm".into(), vm.into()]
 }
 
-/// `user` is whom the monitor becomes once its disks and sockets are open, before any guest runs.
+/// `user` is whom the monitor becomes once its disks and sockets are open, before any guest runs; `vhost_net` whether the
+/// kernel carries the packets of a tap interface itself.
 pub(super) fn monitor(
     config: &VmmConfig,
     places: &Places,
     accel: Accel,
     user: Option<u32>,
+    vhost_net: bool,
 ) -> Result<Vec<OsString>, QemuError> {
     let memory = config.memory.as_mib();
     let mut words: Vec<String> = Vec::new();
@@ -102,8 +104,9 @@ pub(super) fn monitor(
     add("chardev", "socket,id=vsock0,fd=1".to_owned());
     add("device", "vhost-user-vsock-pci,chardev=vsock0".to_owned());
     if let Some(nic) = &config.nic {
-        match nic.backend {
+        match &nic.backend {
             NicBackend::User => add("netdev", user_network(&nic.net)),
+            NicBackend::Tap(tap) => add("netdev", tap_network(tap, vhost_net)),
             _ => return Err(QemuError::Nic),
         }
         add("device", format!("virtio-net-pci,netdev=n0,mac={},romfile=", nic.mac));
@@ -139,6 +142,12 @@ fn user_network(net: &GuestNet) -> String {
     let subnet = std::net::Ipv4Addr::from(u32::from(net.ip) & bits);
     let dns = net.dns.first().map(|dns| format!(",dns={dns}")).unwrap_or_default();
     format!("user,id=n0,ipv6=off,net={subnet}/{},host={}{dns},dhcpstart={}", net.prefix, net.gateway, net.ip)
+}
+
+/// A tap interface that is there already, and stays when the monitor goes. No script of the host runs for it.
+fn tap_network(tap: &IfName, vhost_net: bool) -> String {
+    let vhost = if vhost_net { "on" } else { "off" };
+    format!("tap,id=n0,ifname={tap},script=no,downscript=no,vhost={vhost}")
 }
 
 /// What the guest is told. No secret: every process in the guest can read it.
@@ -216,7 +225,7 @@ mod tests {
 
     fn words_of(user: Option<u32>) -> Vec<String> {
         let places = Places::new(Path::new("/r"), VmId::from_bits(1));
-        let words = monitor(&config(), &places, Accel::Emulation, user).unwrap();
+        let words = monitor(&config(), &places, Accel::Emulation, user, false).unwrap();
         words.into_iter().map(|word| word.into_string().unwrap()).collect()
     }
 
@@ -264,6 +273,20 @@ mod tests {
         assert!(words.contains("driver=raw,node-name=d0,"), "{words}");
         assert!(words.contains("filename=/d/a,,b -device"), "{words}");
         assert_eq!(words.matches("-blockdev").count(), 2);
+    }
+
+    #[test]
+    fn a_tap_is_opened_by_its_name_and_no_script_runs() {
+        let mut config = config();
+        config.nic.as_mut().unwrap().backend = NicBackend::Tap(names::tap(config.id));
+        let places = Places::new(Path::new("/r"), config.id);
+        for (vhost_net, vhost) in [(true, "on"), (false, "off")] {
+            let words = monitor(&config, &places, Accel::Kvm, None, vhost_net).unwrap();
+            let want = format!("tap,id=n0,ifname={},script=no,downscript=no,vhost={vhost}", names::tap(config.id));
+            assert!(words.iter().any(|word| *word == *want), "{words:?}");
+            let device = format!("virtio-net-pci,netdev=n0,mac={},romfile=", MacAddr::local(5));
+            assert!(words.iter().any(|word| *word == *device), "{words:?}");
+        }
     }
 
     #[test]

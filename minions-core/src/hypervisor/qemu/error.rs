@@ -17,7 +17,7 @@ pub(super) enum QemuError {
     Epoch { id: VmId, have: u64, want: u64 },
     #[error("no monitor of {id} is alive on this host")]
     NoMonitor { id: VmId },
-    #[error("this hypervisor has no tap interfaces, only its own network")]
+    #[error("this hypervisor cannot open such a network port, only a tap interface and its own network")]
     Nic,
     #[error("{what} ended before it was ready: {said}")]
     Died { what: &'static str, said: String },

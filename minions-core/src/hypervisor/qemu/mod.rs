@@ -80,6 +80,8 @@ struct Inner {
     lines: Mutex<Lines>,
     /// Whether a monitor can become the user that its VM has.
     own_users: bool,
+    /// Whether the kernel carries the packets of tap interfaces itself.
+    vhost_net: bool,
     /// One change at a time for each VM, and one conversation with each monitor.
     turns: Mutex<Turns>,
 }
@@ -113,6 +115,7 @@ impl QemuHypervisor {
             last_words: Mutex::default(),
             lines: Mutex::default(),
             own_users: process::may_start_as_others(),
+            vhost_net: std::path::Path::new("/dev/vhost-net").exists(),
             turns: Mutex::default(),
         })))
     }

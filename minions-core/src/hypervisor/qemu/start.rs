@@ -85,7 +85,8 @@ impl Machine {
         vhost.set_nonblocking(false).map_err(&io)?;
         let device = File::from(std::os::fd::OwnedFd::from(vhost));
         let user = self.hypervisor.0.own_users.then_some(config.uid).filter(|uid| *uid != 0);
-        let words = command::monitor(config, &self.places, self.hypervisor.0.config.accel, user)?;
+        let accel = self.hypervisor.0.config.accel;
+        let words = command::monitor(config, &self.places, accel, user, self.hypervisor.0.vhost_net)?;
         let program = self.hypervisor.0.config.qemu.clone();
         let _turn = self.hypervisor.turn(self.id, Turn::Talk).await;
         let spawned = self.spawn("the monitor", program, words, self.places.monitor_key(), Some(device)).await?;
