@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use minions_core::env::CallCx;
 use minions_core::storage::{Storage, StorageCapabilities, StorageUsage, VolumeConfig, VolumeSource, VolumeStatus};
 use minions_core::types::{
-    ByteSize, FileDigest, ImageBundle, ImageId, ImageInfo, ImageManifest, StepReport, UnixMillis, VolumeId,
+    ByteSize, FileDigest, ImageBundle, ImageId, ImageInfo, ImageManifest, StepReport, UnixMillis, VmId, VolumeId,
 };
 use minions_core::{Error, ErrorKind, Result};
 
@@ -143,10 +143,15 @@ impl Storage for MapStorage {
         Ok(StepReport::empty())
     }
 
-    async fn volume(&self, _: &CallCx, id: VolumeId) -> Result<Option<VolumeStatus>> {
+    async fn volumes_of(&self, _: &CallCx, vm: VmId) -> Result<Vec<VolumeStatus>> {
         let maps = self.maps();
-        let status = |volume: &Volume| VolumeStatus { size: volume.size, path: id.to_string().into(), whole: true };
-        Ok(maps.volumes.get(&id).map(status))
+        let status = |(id, volume): (&VolumeId, &Volume)| VolumeStatus {
+            id: *id,
+            size: volume.size,
+            path: id.to_string().into(),
+            whole: true,
+        };
+        Ok(maps.volumes.iter().filter(|(id, _)| id.vm == vm).map(status).collect())
     }
 
     async fn volumes(&self, _: &CallCx) -> Result<Vec<VolumeId>> {

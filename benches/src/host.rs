@@ -20,7 +20,7 @@ use minions_core::storage::file::FileStorage;
 use minions_core::store::LeasePool;
 use minions_core::store::sqlite::{SqliteFleet, SqliteJournal};
 use minions_core::types::{
-    BootFiles, ByteSize, FileDigest, HostId, ImageBundle, ImageDefaults, ImageId, ImageManifest,
+    AddressPool, BootFiles, ByteSize, FileDigest, HostId, ImageBundle, ImageDefaults, ImageId, ImageManifest,
 };
 
 use crate::Result;
@@ -88,8 +88,7 @@ pub fn cx(op: &'static str) -> CallCx {
 pub fn in_memory(env: &Env) -> InMemoryHost {
     let limits = Limits {
         max_vms: 1 << 20,
-        pool_first: WIDE.ip_first,
-        pool_last: WIDE.ip_last,
+        pools: vec![AddressPool { first: WIDE.ip_first, last: WIDE.ip_last }],
         storage: ByteSize::gib(1 << 30),
         ..Limits::default()
     };

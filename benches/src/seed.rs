@@ -43,7 +43,7 @@ pub async fn stores(kind: Kind, dir: &Path, image: ImageId, known: usize) -> Res
             let (journal, secret) = (journal.clone(), env.agent_secret());
             jobs.spawn(async move {
                 journal.accept(&cx("seed"), &entry, &secret).await?;
-                journal.provisioned(&cx("seed"), entry.vm).await?;
+                journal.provisioned(&cx("seed"), entry.vm, 0).await?;
                 journal.settle(&cx("seed"), entry.vm, entry.generation, &Outcome::Met).await
             });
         }
@@ -62,7 +62,14 @@ fn row(env: &Env, image: ImageId, number: usize) -> Result<VmRow> {
         id: env.vm_id(),
         name: format!("known-{number}").parse()?,
         owner: Owner(format!("owner-{}", number / OF_ONE_OWNER)),
-        spec: VmSpec { image, vcpus: Vcpus(1), memory: ByteSize::mib(128), root: ROOT, data: None },
+        spec: VmSpec {
+            image,
+            vcpus: Vcpus(1),
+            memory: ByteSize::mib(128),
+            root: ROOT,
+            data: None,
+            ..VmSpec::of(image)
+        },
         goal: Goal::Stopped { how: StopHow::Force },
         generation: Generation(2),
         settled: Generation(2),

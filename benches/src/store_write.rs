@@ -33,6 +33,7 @@ fn change(env: &Env, name: &str) -> Result<FleetChange> {
             memory: ByteSize::mib(128),
             root: ByteSize::mib(64),
             data: None,
+            ..VmSpec::of(ImageId::from_digest([7; 32]))
         },
         goal: Goal::Running { epoch: 1 },
         generation: Generation(1),

@@ -11,8 +11,8 @@ use minions_core::network::PortStatus;
 use minions_core::storage::VolumeStatus;
 use minions_core::store::{GoalEntry, JournalRow, Outcome};
 use minions_core::types::{
-    AgentSecret, BootFiles, ByteSize, Cid, Generation, Goal, GuestNet, ImageDefaults, ImageId, ImageInfo, Lease,
-    MacAddr, NicAttachment, NicBackend, StateReason, StopHow, UnixMillis, Vcpus, VmId, VmSpec,
+    AgentSecret, BootFiles, ByteSize, Cid, Fences, Generation, Goal, GuestNet, ImageDefaults, ImageId, ImageInfo,
+    Lease, MacAddr, NicAttachment, NicBackend, StateReason, StopHow, UnixMillis, Vcpus, VmId, VmSpec, VolumeId,
 };
 
 #[derive(Arbitrary, Debug)]
@@ -39,7 +39,7 @@ struct Input {
 
 fuzz_target!(|input: Input| {
     let (row, seen) = (row(&input), seen(&input));
-    let absent = row.entry.goal == Goal::Absent;
+    let absent = row.entry.goal.is_absent();
     match plan(&row, &seen) {
         Plan::Stages(stages) => {
             assert!(!stages.is_empty() && stages.iter().all(|stage| !stage.is_empty()), "a stage without a step");
@@ -48,8 +48,9 @@ fuzz_target!(|input: Input| {
         }
         Plan::Bury => {
             assert!(absent, "buried under the goal {:?}", row.entry.goal);
-            let left = (&seen.vmm, &seen.root, &seen.data, &seen.port, seen.door);
-            assert_eq!(left, (&None, &None, &None, &None, DoorState::Absent), "buried while something is left");
+            let data = seen.data.as_ref().filter(|_| row.entry.goal == Goal::ABSENT);
+            let left = (&seen.vmm, &seen.root, data, &seen.port, seen.door);
+            assert_eq!(left, (&None, &None, None, &None, DoorState::Absent), "buried while something is left");
         }
         Plan::Met => assert!(!absent, "absence ends in a burial"),
         Plan::GiveUp { .. } => assert!(!absent, "absence is never given up"),
@@ -61,7 +62,7 @@ fn row(input: &Input) -> JournalRow {
         0 => Goal::Running { epoch: input.epoch },
         1 => Goal::Stopped { how: StopHow::Graceful { grace_ms: input.grace_ms } },
         2 => Goal::Stopped { how: StopHow::Force },
-        _ => Goal::Absent,
+        _ => Goal::Absent { keep_data: input.grace_ms % 2 == 1 },
     };
     let entry = GoalEntry {
         vm: VmId::from_bits(1),
@@ -74,6 +75,7 @@ fn row(input: &Input) -> JournalRow {
             memory: ByteSize::mib(64),
             root: ByteSize::bytes(input.root),
             data: input.data.map(ByteSize::bytes),
+            ..VmSpec::of(ImageId::from_digest([0; 32]))
         },
     };
     let outcome = input.outcome.as_ref().map(|code| match code {
@@ -93,14 +95,15 @@ fn row(input: &Input) -> JournalRow {
             uid: 1,
             secret: AgentSecret::from_bytes([0; 32]),
         },
-        provisioned: input.provisioned,
+        provisioned: input.provisioned.then_some(0),
         outcome: column(&input.outcome_column).and_then(|text| serde_json::from_slice(&text).ok()).or(outcome),
     }
 }
 
 fn seen(input: &Input) -> Observed {
     let volume = |seen: Option<(u64, bool)>| {
-        seen.map(|(size, whole)| VolumeStatus { size: ByteSize::bytes(size), path: "/v".into(), whole })
+        let id = VolumeId::root(VmId::from_bits(1));
+        seen.map(|(size, whole)| VolumeStatus { id, size: ByteSize::bytes(size), path: "/v".into(), whole })
     };
     let net = GuestNet {
         ip: [10, 0, 0, 2].into(),
@@ -117,7 +120,10 @@ fn seen(input: &Input) -> Observed {
             phase: [VmmPhase::Prepared, VmmPhase::Running, VmmPhase::Exited][usize::from(phase % 3)],
             since: UnixMillis(0),
             size: None,
+            fences: Fences::default(),
         }),
+        old_roots: Vec::new(),
+        online_growth: input.image,
         root: volume(input.root_seen),
         data: volume(input.data_seen),
         port: input.port.map(|nic_seen| PortStatus { nic: nic_seen.then(|| nic.clone()) }),
@@ -130,6 +136,6 @@ fn seen(input: &Input) -> Observed {
             defaults: ImageDefaults::default(),
             created: UnixMillis(0),
         }),
-        known: Known { started, probed, proven, asked, waited },
+        known: Known { started, probed, proven, asked, waited, booted: None, grown: None },
     }
 }

@@ -36,11 +36,13 @@ pub enum Mutant {
     SuccessOnAccept,
     /// The caller's key is not kept.
     NoIdempotency,
+    /// The data disk goes with a VM that was to leave it.
+    DropKeptData,
 }
 
 impl Mutant {
     /// Every mistake.
-    pub const ALL: [Mutant; 16] = [
+    pub const ALL: [Mutant; 17] = [
         Self::AckBeforeReady,
         Self::BuryBeforeDisks,
         Self::StoppedBeforeKill,
@@ -57,6 +59,7 @@ impl Mutant {
         Self::SkipReport,
         Self::SuccessOnAccept,
         Self::NoIdempotency,
+        Self::DropKeptData,
     ];
 }
 

@@ -192,6 +192,7 @@ impl Host {
             cid,
             secret: AgentSecret::from_bytes([u8::try_from(cid.get()).unwrap(); 32]),
             uid: 200_000,
+            restore: None,
         }
     }
 }

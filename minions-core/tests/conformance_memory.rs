@@ -13,13 +13,13 @@ use minions_core::hypervisor::{DynHypervisor, Hypervisor, VmmConfig};
 use minions_core::layers::{Deadline, FaultPlan, Faults, Latency, Layers, Limit, Metrics, Record, Retry, Trace};
 use minions_core::memory::{InMemoryHost, Timings};
 use minions_core::network::{DynNetwork, Network, PortConfig};
-use minions_core::storage::{DynStorage, Storage, VolumeConfig, VolumeSource, VolumeStatus};
+use minions_core::storage::{DynStorage, Storage, StorageExt, VolumeConfig, VolumeSource, VolumeStatus};
 use minions_core::testkit::cx;
 use minions_core::testkit::guest::{Boot, GuestScene};
 use minions_core::testkit::hypervisor::{HypervisorScene, Prepare};
 use minions_core::testkit::storage::{Probe, StorageScene};
 use minions_core::types::{
-    AgentSecret, ByteSize, Cid, DiskAttachment, ImageBundle, MacAddr, StopHow, Vcpus, VmId, VolumeId,
+    AgentSecret, ByteSize, Cid, DiskAttachment, ImageBundle, MacAddr, PortPolicy, StopHow, Vcpus, VmId, VolumeId,
 };
 
 /// What stands around the ports of a host.
@@ -66,6 +66,7 @@ impl Probe for HostProbe {
             cid: Cid::FIRST,
             secret: AgentSecret::from_bytes([1; 32]),
             uid: 1,
+            restore: None,
         };
         self.0.hypervisor().ensure_running(&cx(), &config).await.unwrap();
         Some(Box::new(Held(self.0.clone(), id.vm)))
@@ -107,8 +108,14 @@ impl Prepare for HostMachines {
         // The number of VMs so far makes addresses that nobody else has.
         let known = network.list(&cx()).await.unwrap();
         let number = known.iter().position(|other| *other == id).unwrap_or(known.len()) as u32;
-        let first = u32::from(network.capabilities().pool_first);
-        let port = PortConfig { id, ip: (first + number).into(), mac: MacAddr::local(number.into()), uid: number };
+        let first = u32::from(network.capabilities().pools[0].first);
+        let port = PortConfig {
+            id,
+            ip: (first + number).into(),
+            mac: MacAddr::local(number.into()),
+            uid: number,
+            policy: PortPolicy::default(),
+        };
         network.ensure_port(&cx(), &port).await.unwrap();
         VmmConfig {
             id,
@@ -126,6 +133,7 @@ impl Prepare for HostMachines {
             cid: Cid::new(3 + number).unwrap(),
             secret: AgentSecret::from_bytes([number as u8; 32]),
             uid: number,
+            restore: None,
         }
     }
 

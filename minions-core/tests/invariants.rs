@@ -8,11 +8,11 @@ use std::time::Duration;
 use minions_core::hypervisor::{Hypervisor, VmmConfig};
 use minions_core::memory::{Census, GuestBehaviour};
 use minions_core::network::{Network, PortConfig};
-use minions_core::storage::{Storage, VolumeConfig, VolumeSource};
+use minions_core::storage::{Storage, StorageExt, VolumeConfig, VolumeSource};
 use minions_core::store::journal::{Accepted, Journal, JournalRow};
 use minions_core::testkit::invariants::{self, Bystander, Violation};
 use minions_core::testkit::{World, cx};
-use minions_core::types::{DiskAttachment, VmId, VmState, VolumeId};
+use minions_core::types::{DiskAttachment, PortPolicy, VmId, VmState, VolumeId};
 
 /// A VM that runs as it should, and its row.
 async fn vm(world: &World, number: u32) -> (VmmConfig, JournalRow) {
@@ -24,7 +24,13 @@ async fn vm(world: &World, number: u32) -> (VmmConfig, JournalRow) {
     let id = VolumeId::root(entry.vm);
     let volume = VolumeConfig { id, size: entry.spec.root, source: VolumeSource::Image(entry.spec.image) };
     storage.ensure_volume(&cx(), &volume).await.unwrap();
-    let port = PortConfig { id: entry.vm, ip: row.lease.ip, mac: row.lease.mac, uid: row.lease.uid };
+    let port = PortConfig {
+        id: entry.vm,
+        ip: row.lease.ip,
+        mac: row.lease.mac,
+        uid: row.lease.uid,
+        policy: PortPolicy::default(),
+    };
     network.ensure_port(&cx(), &port).await.unwrap();
     let config = VmmConfig {
         id: entry.vm,
@@ -39,6 +45,7 @@ async fn vm(world: &World, number: u32) -> (VmmConfig, JournalRow) {
         cid: row.lease.cid,
         secret: row.lease.secret.clone(),
         uid: row.lease.uid,
+        restore: None,
     };
     world.host.hypervisor().ensure_running(&cx(), &config).await.unwrap();
     (config, *row)

@@ -100,6 +100,7 @@ async fn bad_24_what_an_old_journal_does_not_know_is_set_aside_or_left_and_never
         memory: ByteSize::mib(256),
         root: ByteSize::gib(1),
         data: None,
+        ..VmSpec::of(ImageId::from_digest([9; 32]))
     };
     let (vm, hostname, generation) = (VmId::from_bits(77), "old".parse().unwrap(), Generation(1));
     let goal = Goal::Stopped { how: minions_core::types::StopHow::Force };

@@ -11,8 +11,9 @@ use minions_core::network::PortStatus;
 use minions_core::storage::VolumeStatus;
 use minions_core::store::{GoalEntry, JournalRow, Outcome};
 use minions_core::types::{
-    AgentSecret, BootFiles, ByteSize, Cid, DiskRole, Generation, Goal, GuestNet, ImageDefaults, ImageId, ImageInfo,
-    Lease, MacAddr, NicAttachment, NicBackend, StateReason, StopHow, UnixMillis, Vcpus, VmId, VmSpec,
+    AgentSecret, BootFiles, ByteSize, Cid, DiskRole, Fences, Generation, Goal, GuestNet, ImageDefaults, ImageId,
+    ImageInfo, Lease, MacAddr, NicAttachment, NicBackend, StateReason, StopHow, UnixMillis, Vcpus, VmId, VmSpec,
+    VolumeId,
 };
 
 const EPOCH: u64 = 7;
@@ -22,14 +23,18 @@ fn vmms() -> Vec<Option<VmmStatus>> {
     let mut all = vec![None];
     for epoch in [EPOCH - 1, EPOCH] {
         for phase in [VmmPhase::Prepared, VmmPhase::Running, VmmPhase::Exited] {
-            all.push(Some(VmmStatus { epoch, phase, since: UnixMillis(0), size: None }));
+            all.push(Some(VmmStatus { epoch, phase, since: UnixMillis(0), size: None, fences: Fences::default() }));
         }
     }
     all
 }
 
 fn volume(size: ByteSize, whole: bool) -> VolumeStatus {
-    VolumeStatus { size, path: "/v".into(), whole }
+    VolumeStatus { id: VolumeId::root(VmId::from_bits(1)), size, path: "/v".into(), whole }
+}
+
+fn named(volumes: Vec<Option<VolumeStatus>>, id: VolumeId) -> Vec<Option<VolumeStatus>> {
+    volumes.into_iter().map(|volume| volume.map(|volume| VolumeStatus { id, ..volume })).collect()
 }
 
 fn volumes() -> Vec<Option<VolumeStatus>> {
@@ -62,6 +67,8 @@ fn knowns() -> Vec<Known> {
             proven: some(bits, 2),
             asked: some(bits, 3),
             waited: some(bits, 4),
+            booted: None,
+            grown: None,
         })
         .collect()
 }
@@ -71,14 +78,15 @@ fn rows() -> Vec<JournalRow> {
         Goal::Running { epoch: EPOCH },
         Goal::Stopped { how: StopHow::DEFAULT },
         Goal::Stopped { how: StopHow::Force },
-        Goal::Absent,
+        Goal::ABSENT,
+        Goal::Absent { keep_data: true },
     ];
     let given_up = |code: &str| {
         Some(Outcome::GivenUp { kind: minions_core::ErrorKind::Unavailable, reason: StateReason::new(code, "x") })
     };
     let mut rows = Vec::new();
     for goal in goals {
-        for provisioned in [false, true] {
+        for provisioned in [None, Some(0)] {
             for outcome in [None, Some(Outcome::Met), given_up("boot_timeout"), given_up("volume_lost")] {
                 for data in [None, Some(SIZE)] {
                     rows.push(JournalRow {
@@ -93,6 +101,7 @@ fn rows() -> Vec<JournalRow> {
                                 memory: SIZE,
                                 root: SIZE,
                                 data,
+                                ..VmSpec::of(ImageId::from_digest([0; 32]))
                             },
                         },
                         lease: Lease {
@@ -115,16 +124,21 @@ fn rows() -> Vec<JournalRow> {
 fn every(mut check: impl FnMut(&JournalRow, &Observed)) -> u64 {
     let ports = [None, Some(PortStatus { nic: None }), Some(PortStatus { nic: Some(nic()) })];
     let mut count = 0;
-    for row in rows() {
+    // On the first root disk, and on one that has taken the place of another, which is left or not.
+    let turns = [(0, false), (1, false), (1, true)];
+    for (row, (turn, old)) in rows().into_iter().flat_map(|row| turns.map(|turn| (row.clone(), turn))) {
+        let row = of_turn(row, turn);
         for vmm in vmms() {
-            for root in volumes() {
-                for data in volumes() {
+            for root in named(volumes(), OLD.at(turn)) {
+                for data in named(volumes(), VolumeId::data(row.entry.vm)) {
                     for port in &ports {
                         for door in [DoorState::Absent, DoorState::Stale, DoorState::Open] {
                             for image in [None, Some(image())] {
                                 for known in knowns() {
                                     let seen = Observed {
                                         vmm: vmm.clone(),
+                                        old_roots: old.then_some(OLD).into_iter().collect(),
+                                        online_growth: turn == 1,
                                         root: root.clone(),
                                         data: data.clone(),
                                         port: port.clone(),
@@ -145,6 +159,14 @@ fn every(mut check: impl FnMut(&JournalRow, &Observed)) -> u64 {
     count
 }
 
+const OLD: VolumeId = VolumeId::root(VmId::from_bits(1));
+
+fn of_turn(mut row: JournalRow, turn: u32) -> JournalRow {
+    row.entry.spec.root_turn = turn;
+    row.provisioned = row.provisioned.map(|_| turn);
+    row
+}
+
 fn steps(plan: &Plan) -> Vec<Step> {
     if let Plan::Stages(stages) = plan { stages.iter().flatten().copied().collect() } else { vec![] }
 }
@@ -157,9 +179,13 @@ fn whole(volume: Option<&VolumeStatus>) -> bool {
 fn is_met(row: &JournalRow, seen: &Observed) -> bool {
     let data_whole = row.entry.spec.data.is_none() || whole(seen.data.as_ref());
     let made = whole(seen.root.as_ref()) && data_whole;
+    let provisioned = row.provisioned == Some(row.entry.spec.root_turn);
     match row.entry.goal {
         Goal::Running { epoch } => {
-            made && row.provisioned
+            let shown = [seen.known.booted, seen.known.grown].contains(&Some(row.entry.generation));
+            made && provisioned
+                && (row.outcome.is_some() || !seen.online_growth || shown)
+                && seen.old_roots.is_empty()
                 && seen.vmm.as_ref().is_some_and(|vmm| vmm.epoch == epoch && vmm.phase == VmmPhase::Running)
                 && seen.port.as_ref().is_some_and(|port| port.nic.is_some())
                 && seen.door == DoorState::Open
@@ -169,12 +195,13 @@ fn is_met(row: &JournalRow, seen: &Observed) -> bool {
             let large = |volume: &Option<VolumeStatus>| volume.as_ref().is_some_and(|volume| volume.size >= SIZE);
             let grown = large(&seen.root) && (row.entry.spec.data.is_none() || large(&seen.data));
             made && grown
-                && row.provisioned
+                && provisioned
+                && seen.old_roots.is_empty()
                 && seen.vmm.is_none()
                 && seen.port.is_none()
                 && seen.door == DoorState::Absent
         }
-        Goal::Absent => false,
+        Goal::Absent { .. } => false,
     }
 }
 
@@ -186,21 +213,30 @@ fn every_state_obeys_the_rules_of_planning() {
         let context = || format!("{row:?}\n{seen:?}\n{plan:?}");
         let given_up = matches!(row.outcome, Some(Outcome::GivenUp { .. }));
 
-        // INV-6: only a goal of absence removes a volume.
-        if row.entry.goal != Goal::Absent {
-            assert!(!all.iter().any(|step| matches!(step, Step::RemoveVolume(_))), "{}", context());
+        // INV-6: only a goal of absence removes a volume, or another root disk that took its place, and was made.
+        let removes = |step: &&Step| matches!(step, Step::RemoveVolume(_));
+        if !row.entry.goal.is_absent() {
+            assert!(all.iter().filter(removes).all(|step| *step == Step::RemoveVolume(OLD)), "{}", context());
+            let remade = whole(seen.root.as_ref()) || all.contains(&Step::MakeVolume(DiskRole::Root));
+            assert!(remade || !all.iter().any(|step| removes(&step)), "{}", context());
             assert_ne!(plan, Plan::Bury, "{}", context());
         }
         // What was lost is never made anew over its owner's head.
-        let root_lost = row.provisioned && !whole(seen.root.as_ref());
+        if row.entry.goal == (Goal::Absent { keep_data: true }) {
+            let data = Step::RemoveVolume(VolumeId::data(row.entry.vm));
+            assert!(!all.contains(&data), "{}", context());
+        }
+        let root_lost = row.provisioned.is_some() && !whole(seen.root.as_ref());
         assert!(!(root_lost && all.contains(&Step::MakeVolume(DiskRole::Root))), "{}", context());
         // A plan is empty exactly when the goal is met.
-        if !given_up && row.entry.goal != Goal::Absent {
+        if !given_up && !row.entry.goal.is_absent() {
             assert_eq!(plan == Plan::Met, is_met(row, seen), "{}", context());
         }
         // The row goes last.
         if plan == Plan::Bury {
-            let left = seen.vmm.is_some() || seen.root.is_some() || seen.data.is_some() || seen.port.is_some();
+            let data = seen.data.is_some() && row.entry.goal == Goal::ABSENT;
+            let root = seen.root.is_some() || !seen.old_roots.is_empty();
+            let left = seen.vmm.is_some() || root || data || seen.port.is_some();
             assert!(!left && seen.door == DoorState::Absent, "{}", context());
         }
         if let Plan::Stages(stages) = &plan {
@@ -244,21 +280,33 @@ fn every_state_obeys_the_rules_of_planning() {
 fn apply(row: &mut JournalRow, seen: &mut Observed, step: Step) {
     let epoch = if let Goal::Running { epoch } = row.entry.goal { Some(epoch) } else { None };
     let live = seen.vmm.as_ref().map(|vmm| vmm.epoch);
-    let status = |phase| Some(VmmStatus { epoch: epoch.unwrap_or(0), phase, since: UnixMillis(0), size: None });
+    let status = |phase| {
+        Some(VmmStatus {
+            epoch: epoch.unwrap_or(0),
+            phase,
+            since: UnixMillis(0),
+            size: None,
+            fences: Fences::default(),
+        })
+    };
     match step {
         Step::MakeVolume(DiskRole::Root) => seen.root = Some(volume(SIZE, true)),
         Step::MakeVolume(DiskRole::Data) => seen.data = Some(volume(SIZE, true)),
-        Step::RemoveVolume(DiskRole::Root) => seen.root = None,
-        Step::RemoveVolume(DiskRole::Data) => seen.data = None,
+        Step::RemoveVolume(OLD) if !seen.old_roots.is_empty() => seen.old_roots.clear(),
+        Step::RemoveVolume(VolumeId { role: DiskRole::Root, .. }) => seen.root = None,
+        Step::RemoveVolume(VolumeId { role: DiskRole::Data, .. }) => seen.data = None,
+        Step::ShowDisks => {}
+        Step::GrowGuest(_) => seen.known.grown = Some(row.entry.generation),
         Step::MakePort => seen.port = Some(PortStatus { nic: Some(nic()) }),
         Step::RemovePort => seen.port = None,
         Step::OpenDoor => seen.door = DoorState::Open,
         Step::RemoveDoor => seen.door = DoorState::Absent,
-        Step::NoteProvisioned => row.provisioned = true,
+        Step::NoteProvisioned => row.provisioned = Some(row.entry.spec.root_turn),
         Step::PrepareVmm => seen.vmm = status(VmmPhase::Prepared),
         Step::StartVmm => {
             seen.vmm = status(VmmPhase::Running);
             seen.known.started = epoch;
+            seen.known.booted = Some(row.entry.generation);
         }
         Step::AwaitReady => seen.known.proven = epoch,
         // The worst case: a guest that runs, but does not answer.

@@ -27,10 +27,10 @@ use minions_core::image::{BUSYBOX, BuildConfig, DEBIAN, Progress, build_busybox,
 use minions_core::network::user::{UserNetwork, UserNetworkConfig};
 use minions_core::network::{Network, PortConfig};
 use minions_core::storage::file::FileStorage;
-use minions_core::storage::{Storage, VolumeConfig, VolumeSource};
+use minions_core::storage::{Storage, StorageExt, VolumeConfig, VolumeSource};
 use minions_core::types::{
-    AgentSecret, ByteSize, Cid, DiskAttachment, DiskRole, ImageDefaults, ImageInfo, MacAddr, StopHow, Vcpus, VmId,
-    VolumeId,
+    AgentSecret, ByteSize, Cid, DiskAttachment, DiskRole, ImageDefaults, ImageInfo, MacAddr, PortPolicy, StopHow,
+    Vcpus, VmId, VolumeId,
 };
 
 fn cx() -> CallCx {
@@ -103,12 +103,18 @@ impl Host {
             (DiskRole::Root, root, VolumeSource::Image(image.id)),
             (DiskRole::Data, ByteSize::mib(512), VolumeSource::Empty),
         ] {
-            let id = VolumeId { vm: self.id, role };
+            let id = VolumeId { vm: self.id, role, turn: 0 };
             self.storage.ensure_volume(&cx(), &VolumeConfig { id, size, source }).await.unwrap();
             let path = self.storage.volume(&cx(), id).await.unwrap().unwrap().path;
             disks.push(DiskAttachment { role, path });
         }
-        let port = PortConfig { id: self.id, ip: Ipv4Addr::new(10, 213, 0, 20), mac: MacAddr::local(20), uid: 200_000 };
+        let port = PortConfig {
+            id: self.id,
+            ip: Ipv4Addr::new(10, 213, 0, 20),
+            mac: MacAddr::local(20),
+            uid: 200_000,
+            policy: PortPolicy::default(),
+        };
         self.network.ensure_port(&cx(), &port).await.unwrap();
         VmmConfig {
             id: self.id,
@@ -123,6 +129,7 @@ impl Host {
             cid: Cid::FIRST,
             secret: self.secret.clone(),
             uid: 200_000,
+            restore: None,
         }
     }
 
@@ -224,7 +231,7 @@ async fn a_real_guest_lives_keeps_its_disks_and_goes_without_a_trace() {
     host.guests.ensure_absent(&cx(), host.id).await.unwrap();
     host.network.ensure_absent(&cx(), host.id).await.unwrap();
     for role in [DiskRole::Root, DiskRole::Data] {
-        host.storage.ensure_volume_absent(&cx(), VolumeId { vm: host.id, role }).await.unwrap();
+        host.storage.ensure_volume_absent(&cx(), VolumeId { vm: host.id, role, turn: 0 }).await.unwrap();
     }
     host.storage.ensure_image_absent(&cx(), image.id).await.unwrap();
     assert_eq!(files_below(folder.path()), Vec::<PathBuf>::new());

@@ -261,7 +261,12 @@ impl Inner {
         let ending = live.is_some() && live != wanted;
         self.remember(vm, |memory| {
             match (&step, &result) {
-                (Step::StartVmm, Ok(_)) => memory.known.started = wanted,
+                (Step::StartVmm, Ok(_)) => {
+                    memory.known.started = wanted;
+                    memory.known.booted = Some(row.entry.generation);
+                }
+                // An agent that cannot grow its filesystems has larger disks all the same, and grows them when it boots.
+                (Step::GrowGuest(_), _) => memory.known.grown = Some(row.entry.generation),
                 (Step::AwaitReady, Ok(_)) => memory.known.proven = wanted,
                 (Step::Probe, Ok(_)) => {
                     memory.known.probed = wanted;
@@ -284,7 +289,7 @@ impl Inner {
                     None
                 }
                 Err(error)
-                    if matches!(step, Step::Probe | Step::AskGuest | Step::AwaitExit { .. })
+                    if matches!(step, Step::Probe | Step::AskGuest | Step::AwaitExit { .. } | Step::GrowGuest(_))
                         || step == Step::OpenDoor && ending =>
                 {
                     tracing::debug!(%vm, step = step.name(), error = %error.chain(), "not answered");
@@ -305,7 +310,11 @@ impl Inner {
         if step == Step::AwaitReady {
             self.unheard(row.entry.vm);
         }
-        let giving_up = running && row.outcome.is_none() && hopeless;
+        // A guest that runs is not ended because its disks could not be made larger: that is tried until it works.
+        let wanted = if let Goal::Running { epoch } = row.entry.goal { Some(epoch) } else { None };
+        let grows = matches!(step, Step::MakeVolume(_) | Step::ShowDisks)
+            && self.remember(row.entry.vm, |memory| memory.known.proven == wanted);
+        let giving_up = running && row.outcome.is_none() && hopeless && !grows;
         tracing::warn!(vm = %row.entry.vm, step = step.name(), tries, giving_up, error = %error.chain(), "a step failed");
         if !giving_up {
             self.publish_trouble(row);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::observe::Observed;
 use super::step::Step;
 use super::{EngineConfig, Ports};
-use crate::api::guest::{GuestCall, PowerHow};
+use crate::api::guest::{FsTarget, GuestCall, PowerHow};
 use crate::env::{CallCx, Env};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guest::{GuestChannelExt, client};
@@ -30,12 +30,24 @@ pub(super) async fn execute(
     cx.attempt = attempt;
     match step {
         Step::MakeVolume(role) => ports.storage.ensure_volume(&cx, &volume_config(row, role)).await,
-        Step::RemoveVolume(role) => ports.storage.ensure_volume_absent(&cx, VolumeId { vm, role }).await,
+        Step::RemoveVolume(volume) => ports.storage.ensure_volume_absent(&cx, volume).await,
+        Step::ShowDisks => ports.hypervisor.ensure_disks(&cx, &vmm_config(row, seen)?).await,
+        Step::GrowGuest(role) => {
+            let target = match role {
+                DiskRole::Root => FsTarget::Root,
+                DiskRole::Data => FsTarget::Data,
+            };
+            let call = GuestCall::GrowFilesystem { target };
+            let io = ports.guest.open(&cx, vm, &row.lease.secret, &call).await?;
+            client::grow(io, cx.deadline).await.map(|_| StepReport::empty())
+        }
         Step::MakePort => ports.network.ensure_port(&cx, &port_config(row)).await,
         Step::RemovePort => ports.network.ensure_absent(&cx, vm).await,
         Step::OpenDoor => ports.guest.ensure_open(&cx, vm, row.lease.cid).await,
         Step::RemoveDoor => ports.guest.ensure_absent(&cx, vm).await,
-        Step::NoteProvisioned => ports.journal.provisioned(&cx, vm).await.map(|()| StepReport::empty()),
+        Step::NoteProvisioned => {
+            ports.journal.provisioned(&cx, vm, row.entry.spec.root_turn).await.map(|()| StepReport::empty())
+        }
         Step::PrepareVmm => ports.hypervisor.ensure_process(&cx, &vmm_config(row, seen)?).await,
         Step::StartVmm => ports.hypervisor.ensure_running(&cx, &vmm_config(row, seen)?).await,
         Step::AwaitReady => {
@@ -56,7 +68,7 @@ pub(super) async fn execute(
 fn limit(config: &EngineConfig, step: Step) -> Duration {
     match step {
         Step::AwaitReady => config.boot_limit,
-        Step::Probe | Step::AskGuest => config.probe_limit,
+        Step::Probe | Step::AskGuest | Step::GrowGuest(_) => config.probe_limit,
         Step::AwaitExit { grace_ms } => Duration::from_millis(grace_ms),
         _ => config.step_limit,
     }
@@ -64,15 +76,27 @@ fn limit(config: &EngineConfig, step: Step) -> Duration {
 
 fn volume_config(row: &JournalRow, role: DiskRole) -> VolumeConfig {
     let spec = &row.entry.spec;
-    let (size, source) = match role {
-        DiskRole::Root => (spec.root, VolumeSource::Image(spec.image)),
-        DiskRole::Data => (spec.data.unwrap_or_default(), VolumeSource::Empty),
-    };
-    VolumeConfig { id: VolumeId { vm: row.entry.vm, role }, size, source }
+    let vm = row.entry.vm;
+    match role {
+        DiskRole::Root => {
+            VolumeConfig { id: spec.root_volume(vm), size: spec.root, source: VolumeSource::Image(spec.image) }
+        }
+        DiskRole::Data => VolumeConfig {
+            id: VolumeId::data(spec.data_from.unwrap_or(vm)),
+            size: spec.data.unwrap_or_default(),
+            source: VolumeSource::Empty,
+        },
+    }
 }
 
 fn port_config(row: &JournalRow) -> PortConfig {
-    PortConfig { id: row.entry.vm, ip: row.lease.ip, mac: row.lease.mac, uid: row.lease.uid }
+    PortConfig {
+        id: row.entry.vm,
+        ip: row.lease.ip,
+        mac: row.lease.mac,
+        uid: row.lease.uid,
+        policy: row.entry.spec.policy.clone(),
+    }
 }
 
 /// From the row and from what was observed just now; whatever has vanished since, the call itself will find.
@@ -102,5 +126,6 @@ fn vmm_config(row: &JournalRow, seen: &Observed) -> Result<VmmConfig> {
         cid: row.lease.cid,
         secret: row.lease.secret.clone(),
         uid: row.lease.uid,
+        restore: None,
     })
 }

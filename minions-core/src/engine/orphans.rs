@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Ports;
 use crate::env::CallCx;
 use crate::error::{Error, ErrorKind, Result};
-use crate::types::{StopHow, VmId, VolumeId};
+use crate::types::{DiskRole, StopHow, VmId, VolumeId};
 
 /// What a sweep has found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,7 +30,9 @@ pub async fn sweep(ports: &Ports, cx: &CallCx) -> Result<Orphans> {
     let mut seen = processes.clone();
     seen.extend(ports.network.list(cx).await?);
     seen.extend(ports.guest.list(cx).await?);
-    seen.extend(volumes.iter().map(|volume| volume.vm));
+    let mut volumes_only: BTreeSet<VmId> = volumes.iter().map(|volume| volume.vm).collect();
+    volumes_only.retain(|vm| !seen.contains(vm));
+    seen.extend(&volumes_only);
 
     let mut buried = Vec::new();
     let mut unexplained = Vec::new();
@@ -39,7 +41,10 @@ pub async fn sweep(ports: &Ports, cx: &CallCx) -> Result<Orphans> {
         if ports.journal.row(cx, vm).await?.is_some() {
             continue;
         }
-        if ports.journal.buried(cx, vm).await? { buried.push(vm) } else { unexplained.push(vm) }
+        match ports.journal.tombstone(cx, vm).await? {
+            Some(tombstone) => buried.push((vm, tombstone)),
+            None => unexplained.push(vm),
+        }
     }
     if empty && buried.is_empty() && !unexplained.is_empty() {
         let message = format!(
@@ -50,8 +55,13 @@ pub async fn sweep(ports: &Ports, cx: &CallCx) -> Result<Orphans> {
     }
 
     let mut found = Orphans::default();
-    for vm in buried {
-        match finish(ports, cx, vm, &volumes).await {
+    for (vm, tombstone) in buried {
+        let rest: Vec<VolumeId> = volumes.iter().copied().filter(|volume| volume.vm == vm).collect();
+        let kept = |volume: &VolumeId| tombstone.keeps_data && volume.role == DiskRole::Data;
+        if volumes_only.contains(&vm) && rest.iter().all(kept) {
+            continue;
+        }
+        match finish(ports, cx, vm, rest.into_iter().filter(|volume| !kept(volume))).await {
             Ok(()) => found.finished.push(vm),
             Err(error) => {
                 tracing::warn!(%vm, error = %error.chain(), "cannot remove what is left of a destroyed VM; will try again");
@@ -79,11 +89,11 @@ pub async fn sweep(ports: &Ports, cx: &CallCx) -> Result<Orphans> {
 }
 
 /// A tombstone says that absence was asked for, durably: what came back or was left is removed.
-async fn finish(ports: &Ports, cx: &CallCx, vm: VmId, volumes: &[VolumeId]) -> Result<()> {
+async fn finish(ports: &Ports, cx: &CallCx, vm: VmId, volumes: impl Iterator<Item = VolumeId>) -> Result<()> {
     ports.hypervisor.ensure_absent(cx, vm, &StopHow::Force).await?;
     ports.network.ensure_absent(cx, vm).await?;
     ports.guest.ensure_absent(cx, vm).await?;
-    for volume in volumes.iter().copied().filter(|volume| volume.vm == vm) {
+    for volume in volumes {
         ports.storage.ensure_volume_absent(cx, volume).await?;
     }
     Ok(())

@@ -9,7 +9,7 @@ use crate::types::{Goal, Settled, StateReason, VmState};
 /// The state, and why.
 pub(super) fn state(row: &JournalRow, seen: &Observed, plan: &Plan) -> (VmState, Option<StateReason>) {
     if let Some(Outcome::GivenUp { reason, .. }) = &row.outcome
-        && row.entry.goal != Goal::Absent
+        && !row.entry.goal.is_absent()
     {
         return (VmState::Failed, Some(reason.clone()));
     }
@@ -19,14 +19,14 @@ pub(super) fn state(row: &JournalRow, seen: &Observed, plan: &Plan) -> (VmState,
     let met = *plan == Plan::Met;
     let live = seen.vmm.as_ref().filter(|vmm| vmm.phase != VmmPhase::Exited);
     let state = match row.entry.goal {
-        Goal::Absent => VmState::Deleting,
+        Goal::Absent { .. } => VmState::Deleting,
         Goal::Running { .. } if met => VmState::Running,
         Goal::Stopped { .. } if met => VmState::Stopped,
         Goal::Running { epoch } if live.is_some_and(|vmm| vmm.epoch != epoch) => {
             return (VmState::Stopping, Some(StateReason::new("restart", "stops to start again")));
         }
         Goal::Stopped { .. } if seen.vmm.is_some() => VmState::Stopping,
-        Goal::Running { .. } | Goal::Stopped { .. } if !row.provisioned => VmState::Creating,
+        Goal::Running { .. } | Goal::Stopped { .. } if row.provisioned.is_none() => VmState::Creating,
         Goal::Running { .. } => VmState::Starting,
         Goal::Stopped { .. } => VmState::Stopping,
     };

@@ -1,6 +1,6 @@
 //! The steps a plan is made of. Each is exactly one call of one port, and may be repeated.
 
-use crate::types::{DiskRole, StopHow};
+use crate::types::{DiskRole, StopHow, VolumeId};
 
 /// One call of one port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -8,7 +8,7 @@ pub enum Step {
     /// `Storage::ensure_volume`: makes, finishes or grows it.
     MakeVolume(DiskRole),
     /// `Storage::ensure_volume_absent`.
-    RemoveVolume(DiskRole),
+    RemoveVolume(VolumeId),
     /// `Network::ensure_port`.
     MakePort,
     /// `Network::ensure_absent`.
@@ -19,6 +19,10 @@ pub enum Step {
     RemoveDoor,
     /// `Journal::provisioned`.
     NoteProvisioned,
+    /// `Hypervisor::ensure_disks`: the guest sees how large its disks are now.
+    ShowDisks,
+    /// `GuestChannel::connect`, and a request to make a filesystem as large as its disk.
+    GrowGuest(DiskRole),
     /// `Hypervisor::ensure_process`.
     PrepareVmm,
     /// `Hypervisor::ensure_running`.
@@ -51,6 +55,8 @@ impl Step {
             Self::OpenDoor => "guest_door",
             Self::RemoveDoor => "remove_door",
             Self::NoteProvisioned => "note_provisioned",
+            Self::ShowDisks => "show_disks",
+            Self::GrowGuest(_) => "grow_guest",
             Self::PrepareVmm => "vmm_process",
             Self::StartVmm => "vmm_start",
             Self::AwaitReady => "guest_ready",
@@ -77,11 +83,13 @@ mod tests {
     #[test]
     fn every_step_is_a_phase_to_whoever_reads_the_timings() {
         use DiskRole::{Data, Root};
+        let vm = crate::types::VmId::from_bits(1);
         let steps = [
-            [Step::MakeVolume(Root), Step::MakeVolume(Data), Step::RemoveVolume(Root), Step::MakePort],
+            [Step::MakeVolume(Root), Step::MakeVolume(Data), Step::RemoveVolume(VolumeId::root(vm)), Step::MakePort],
             [Step::RemovePort, Step::OpenDoor, Step::RemoveDoor, Step::NoteProvisioned],
             [Step::PrepareVmm, Step::StartVmm, Step::AwaitReady, Step::Probe],
-            [Step::AskGuest, Step::AwaitExit { grace_ms: 0 }, Step::EndVmm(StopHow::Force), Step::RemoveVolume(Data)],
+            [Step::AskGuest, Step::AwaitExit { grace_ms: 0 }, Step::EndVmm(StopHow::Force), Step::ShowDisks],
+            [Step::GrowGuest(Root), Step::RemoveVolume(VolumeId::data(vm)), Step::MakePort, Step::RemovePort],
         ];
         for step in steps.iter().flatten() {
             assert!(BootMark { name: step.name().into(), micros: 0 }.is_phase(), "{}", step.name());

@@ -15,12 +15,12 @@ impl Inner {
     /// Says that an entry was taken on, before anything was done for it.
     pub(super) fn announce(&self, row: &JournalRow) {
         let state = match row.entry.goal {
-            Goal::Absent => VmState::Deleting,
+            Goal::Absent { .. } => VmState::Deleting,
             _ => match self.board.get(row.entry.vm) {
                 // Until the next observation the old word stands, unless it is one that the new goal makes untrue.
                 Some(known) if known.state != VmState::Failed => known.state,
-                _ if row.provisioned && matches!(row.entry.goal, Goal::Stopped { .. }) => VmState::Stopping,
-                _ if row.provisioned => VmState::Starting,
+                _ if row.provisioned.is_some() && matches!(row.entry.goal, Goal::Stopped { .. }) => VmState::Stopping,
+                _ if row.provisioned.is_some() => VmState::Starting,
                 _ => VmState::Creating,
             },
         };
@@ -84,7 +84,7 @@ impl Inner {
         let Some(known) = self.board.get(vm).filter(|known| known.settled != Some(Settled::Gone)) else {
             return Ok(());
         };
-        if self.ports.journal.buried(cx, vm).await? {
+        if self.ports.journal.tombstone(cx, vm).await?.is_some() {
             self.board.put(NodeVm { state: VmState::Deleting, reason: None, settled: Some(Settled::Gone), ..known });
         }
         Ok(())

@@ -44,6 +44,12 @@ pub fn open_read(path: &Path) -> io::Result<File> {
     open(path, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())
 }
 
+/// How many bytes a file or a block device has, to which a symbolic link of the system's may lead.
+pub fn size_of(path: &Path) -> io::Result<u64> {
+    use std::io::Seek;
+    File::open(path)?.seek(io::SeekFrom::End(0))
+}
+
 /// Opens for reading and writing, made with this mode if it is not there; a symbolic link is an error.
 pub fn open_write(path: &Path, mode: u32) -> io::Result<File> {
     open(path, OFlags::RDWR | OFlags::CREATE, Mode::from_raw_mode(mode))

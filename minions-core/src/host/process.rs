@@ -7,7 +7,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::types::UnixMillis;
+use crate::types::{Fences, UnixMillis};
 
 /// Lets the runtime wait for what becomes readable.
 #[expect(unsafe_code, reason = "tokio asks its caller to vouch that the descriptor stays open and the same")]
@@ -63,6 +63,13 @@ impl Process {
         Ok(words.map(|word| String::from_utf8_lossy(word).into_owned()).collect())
     }
 
+    /// What the kernel says of what keeps it apart. Its files and its resources are for those to tell who know what it
+    /// was started with.
+    pub fn fences(&self) -> io::Result<Fences> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid))?;
+        Ok(fences_of(&status, rustix::process::geteuid().as_raw()))
+    }
+
     /// When it was started, by the wall clock of the host's boot: exact to a second or so.
     pub fn since(&self) -> io::Result<UnixMillis> {
         let bad = || io::Error::from(io::ErrorKind::InvalidData);
@@ -78,6 +85,26 @@ impl Process {
     }
 }
 
+fn fences_of(status: &str, ours: u32) -> Fences {
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap_or_default().split_ascii_whitespace().collect::<Vec<_>>()
+    };
+    let ids = |name: &str| field(name).iter().filter_map(|id| id.parse().ok()).collect::<Vec<u32>>();
+    let none = |name: &str| field(name).first().is_some_and(|set| u64::from_str_radix(set, 16) == Ok(0));
+    let users = ids("Uid");
+    let sets = ["CapInh", "CapPrm", "CapEff", "CapAmb"];
+    let no_new_privileges = field("NoNewPrivs") == ["1"];
+    Fences {
+        own_user: users.len() == 4 && users.iter().all(|&user| user != 0 && user != ours),
+        no_capabilities: sets.into_iter().all(none) && (none("CapBnd") || no_new_privileges),
+        no_new_privileges,
+        system_calls: field("Seccomp") == ["2"],
+        files: false,
+        resources: false,
+    }
+}
+
 /// Whether this process can start others that become another user, and can then still see and end them: root is not
 /// enough where its capabilities were cut down, as in many containers.
 #[must_use]
@@ -87,4 +114,27 @@ pub fn may_start_as_others() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let has = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok());
     has.is_some_and(|has| has & NEEDED == NEEDED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FENCED: &str = "Name:\tx\nUid:\t70000\t70000\t70000\t70000\nCapInh:\t0000000000000000\n\
+        CapPrm:\t0000000000000000\nCapEff:\t0000000000000000\nCapBnd:\t0000000000000000\n\
+        CapAmb:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n";
+
+    #[test]
+    fn each_fence_is_read_from_what_the_kernel_says() {
+        let all = fences_of(FENCED, 0);
+        assert!(all.own_user && all.no_capabilities && all.no_new_privileges && all.system_calls, "{all:?}");
+        assert!(!fences_of(FENCED, 70_000).own_user, "the daemon's own user is no other");
+        assert!(!fences_of(&FENCED.replacen("70000", "0", 1), 0).own_user);
+        assert!(!fences_of(&FENCED.replace("CapEff:\t0000", "CapEff:\t0001"), 0).no_capabilities);
+        let gains = FENCED.replace("NoNewPrivs:\t1", "NoNewPrivs:\t0");
+        assert!(!fences_of(&gains, 0).no_new_privileges);
+        assert!(!fences_of(&gains.replace("CapBnd:\t0000", "CapBnd:\t0001"), 0).no_capabilities);
+        assert!(!fences_of(&FENCED.replace("Seccomp:\t2", "Seccomp:\t0"), 0).system_calls);
+        assert_eq!(fences_of("", 0), Fences::default());
+    }
 }

@@ -5,6 +5,7 @@ mod console;
 pub mod qemu;
 
 use std::fmt::Debug;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -12,8 +13,8 @@ use async_trait::async_trait;
 use crate::env::CallCx;
 use crate::error::Result;
 use crate::types::{
-    AgentSecret, BootFiles, ByteSize, Cid, DiskAttachment, NicAttachment, StepReport, StopHow, UnixMillis, Vcpus, VmId,
-    VmSize,
+    AgentSecret, BootFiles, ByteSize, Cid, DiskAttachment, Fences, NicAttachment, StepReport, StopHow, UnixMillis,
+    Vcpus, VmId, VmSize,
 };
 
 pub use console::{ConsoleBox, ConsoleIo, HELD, Line};
@@ -45,6 +46,8 @@ pub struct VmmConfig {
     pub secret: AgentSecret,
     /// The unprivileged user to run as, where the host can.
     pub uid: u32,
+    /// Goes on from what [`Hypervisor::ensure_captured`] put into this folder, in place of booting.
+    pub restore: Option<PathBuf>,
 }
 
 /// What a monitor is doing.
@@ -54,6 +57,8 @@ pub enum VmmPhase {
     Prepared,
     /// Its guest runs.
     Running,
+    /// Its guest was halted by [`Hypervisor::ensure_paused`].
+    Paused,
     /// It is dead, or its guest has ended and it stands still, and something of it is left: a process, files, a socket.
     /// `ensure_absent` clears it away.
     Exited,
@@ -70,6 +75,8 @@ pub struct VmmStatus {
     pub since: UnixMillis,
     /// What it was configured with, where it is alive and can tell.
     pub size: Option<VmSize>,
+    /// What keeps it apart from its host, where it is alive.
+    pub fences: Fences,
 }
 
 /// What a hypervisor can do.
@@ -85,6 +92,12 @@ pub struct HypervisorCapabilities {
     pub simulated: bool,
     /// Whether `ensure_process` can be done before disks and network port exist.
     pub early_process: bool,
+    /// Whether a guest can be halted and go on.
+    pub pause: bool,
+    /// Whether a halted guest can be written down, and another monitor go on from there.
+    pub capture: bool,
+    /// Whether a guest that runs can be shown that its disks have grown.
+    pub online_growth: bool,
     /// Most processors that a VM may have.
     pub max_vcpus: u32,
     /// Least memory that a VM may have: what a guest boots with here.
@@ -115,8 +128,21 @@ pub trait Hypervisor: Debug + Send + Sync + 'static {
     async fn ensure_process(&self, cx: &CallCx, config: &VmmConfig) -> Result<StepReport>;
 
     /// The guest runs. Needs the disks and ports that `config` names: without them `NotFound`. A live monitor of the
-    /// same epoch is success; of another one a `Conflict`. What is left of a dead one is cleared away first.
+    /// same epoch is success, and a halted one goes on; of another one it is a `Conflict`. What is left of a dead one is
+    /// cleared away first.
     async fn ensure_running(&self, cx: &CallCx, config: &VmmConfig) -> Result<StepReport>;
+
+    /// The guest is halted, and a halted one stays so. `Conflict` where it does not run. `Unsupported` without the
+    /// capability.
+    async fn ensure_paused(&self, cx: &CallCx, id: VmId) -> Result<StepReport>;
+
+    /// The halted guest's memory and devices are in this folder, which exists and is empty or holds an unfinished try. What
+    /// is on its disks is not in it. `Conflict` where it is not halted. `Unsupported` without the capability.
+    async fn ensure_captured(&self, cx: &CallCx, id: VmId, folder: &Path) -> Result<StepReport>;
+
+    /// The guest sees the disks of `config` at the size that they have now. `Conflict` where no monitor of that epoch has a
+    /// guest. `Unsupported` without the capability.
+    async fn ensure_disks(&self, cx: &CallCx, config: &VmmConfig) -> Result<StepReport>;
 
     /// No process, socket, lock or file of the id's monitor is left. Goes down the ladder: with
     /// [`StopHow::Graceful`] the guest is asked first by what the monitor has (a power button), then ended.

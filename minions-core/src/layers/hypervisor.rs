@@ -1,5 +1,7 @@
 //! Forwards the port Hypervisor.
 
+use std::path::Path;
+
 use async_trait::async_trait;
 
 use super::{Layered, forward};
@@ -21,6 +23,18 @@ impl<P: Hypervisor + ?Sized> Hypervisor for Layered<P> {
 
     async fn ensure_running(&self, cx: &CallCx, config: &VmmConfig) -> Result<StepReport> {
         forward!(self, cx, Change, "hypervisor.ensure_running", Some(config.id), ensure_running(config))
+    }
+
+    async fn ensure_paused(&self, cx: &CallCx, id: VmId) -> Result<StepReport> {
+        forward!(self, cx, Change, "hypervisor.ensure_paused", Some(id), ensure_paused(id))
+    }
+
+    async fn ensure_captured(&self, cx: &CallCx, id: VmId, folder: &Path) -> Result<StepReport> {
+        forward!(self, cx, Change, "hypervisor.ensure_captured", Some(id), ensure_captured(id, folder))
+    }
+
+    async fn ensure_disks(&self, cx: &CallCx, config: &VmmConfig) -> Result<StepReport> {
+        forward!(self, cx, Change, "hypervisor.ensure_disks", Some(config.id), ensure_disks(config))
     }
 
     async fn ensure_absent(&self, cx: &CallCx, id: VmId, how: &StopHow) -> Result<StepReport> {

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::{Layered, forward};
 use crate::env::CallCx;
 use crate::error::Result;
-use crate::store::journal::{Accepted, GoalEntry, Journal, JournalRow, Outcome};
+use crate::store::journal::{Accepted, GoalEntry, Journal, JournalRow, Outcome, Tombstone};
 use crate::types::{AgentSecret, Generation, VmId};
 
 #[deny(clippy::missing_trait_methods)]
@@ -23,8 +23,8 @@ impl<P: Journal + ?Sized> Journal for Layered<P> {
         forward!(self, cx, Read, "journal.rows", None, rows(after, limit))
     }
 
-    async fn provisioned(&self, cx: &CallCx, vm: VmId) -> Result<()> {
-        forward!(self, cx, Change, "journal.provisioned", Some(vm), provisioned(vm))
+    async fn provisioned(&self, cx: &CallCx, vm: VmId, turn: u32) -> Result<()> {
+        forward!(self, cx, Change, "journal.provisioned", Some(vm), provisioned(vm, turn))
     }
 
     async fn settle(&self, cx: &CallCx, vm: VmId, generation: Generation, outcome: &Outcome) -> Result<bool> {
@@ -35,7 +35,7 @@ impl<P: Journal + ?Sized> Journal for Layered<P> {
         forward!(self, cx, Change, "journal.bury", Some(vm), bury(vm, generation))
     }
 
-    async fn buried(&self, cx: &CallCx, vm: VmId) -> Result<bool> {
-        forward!(self, cx, Read, "journal.buried", Some(vm), buried(vm))
+    async fn tombstone(&self, cx: &CallCx, vm: VmId) -> Result<Option<Tombstone>> {
+        forward!(self, cx, Read, "journal.tombstone", Some(vm), tombstone(vm))
     }
 }

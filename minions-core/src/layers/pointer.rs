@@ -1,5 +1,6 @@
 //! A port behind a pointer is a port.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,7 +14,7 @@ use crate::network::{Network, NetworkCapabilities, PortConfig, PortStatus};
 use crate::node::{Node, NodeChanges, NodeInfo, NodeVm};
 use crate::storage::{Storage, StorageCapabilities, StorageUsage, VolumeConfig, VolumeStatus};
 use crate::store::fleet::{Event, EventQuery, FleetChange, FleetStore, OperationRow, Owner, VmQuery, VmRow};
-use crate::store::journal::{Accepted, GoalEntry, Journal, JournalRow, Outcome};
+use crate::store::journal::{Accepted, GoalEntry, Journal, JournalRow, Outcome, Tombstone};
 use crate::store::retention::{Prune, Pruned};
 use crate::types::{
     AgentSecret, Cid, EventSeq, Generation, ImageBundle, ImageId, ImageInfo, OperationId, StepReport, StopHow, VmId,
@@ -35,6 +36,18 @@ macro_rules! pointer {
 
             async fn ensure_running(&self, cx: &CallCx, config: &VmmConfig) -> Result<StepReport> {
                 (**self).ensure_running(cx, config).await
+            }
+
+            async fn ensure_paused(&self, cx: &CallCx, id: VmId) -> Result<StepReport> {
+                (**self).ensure_paused(cx, id).await
+            }
+
+            async fn ensure_captured(&self, cx: &CallCx, id: VmId, folder: &Path) -> Result<StepReport> {
+                (**self).ensure_captured(cx, id, folder).await
+            }
+
+            async fn ensure_disks(&self, cx: &CallCx, config: &VmmConfig) -> Result<StepReport> {
+                (**self).ensure_disks(cx, config).await
             }
 
             async fn ensure_absent(&self, cx: &CallCx, id: VmId, how: &StopHow) -> Result<StepReport> {
@@ -93,8 +106,8 @@ macro_rules! pointer {
                 (**self).ensure_volume_absent(cx, id).await
             }
 
-            async fn volume(&self, cx: &CallCx, id: VolumeId) -> Result<Option<VolumeStatus>> {
-                (**self).volume(cx, id).await
+            async fn volumes_of(&self, cx: &CallCx, vm: VmId) -> Result<Vec<VolumeStatus>> {
+                (**self).volumes_of(cx, vm).await
             }
 
             async fn volumes(&self, cx: &CallCx) -> Result<Vec<VolumeId>> {
@@ -225,8 +238,8 @@ macro_rules! pointer {
                 (**self).rows(cx, after, limit).await
             }
 
-            async fn provisioned(&self, cx: &CallCx, vm: VmId) -> Result<()> {
-                (**self).provisioned(cx, vm).await
+            async fn provisioned(&self, cx: &CallCx, vm: VmId, turn: u32) -> Result<()> {
+                (**self).provisioned(cx, vm, turn).await
             }
 
             async fn settle(&self, cx: &CallCx, vm: VmId, generation: Generation, outcome: &Outcome) -> Result<bool> {
@@ -237,8 +250,8 @@ macro_rules! pointer {
                 (**self).bury(cx, vm, generation).await
             }
 
-            async fn buried(&self, cx: &CallCx, vm: VmId) -> Result<bool> {
-                (**self).buried(cx, vm).await
+            async fn tombstone(&self, cx: &CallCx, vm: VmId) -> Result<Option<Tombstone>> {
+                (**self).tombstone(cx, vm).await
             }
         }
 

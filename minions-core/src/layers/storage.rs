@@ -6,7 +6,7 @@ use super::{Layered, forward};
 use crate::env::CallCx;
 use crate::error::Result;
 use crate::storage::{Storage, StorageCapabilities, StorageUsage, VolumeConfig, VolumeStatus};
-use crate::types::{ImageBundle, ImageId, ImageInfo, StepReport, VolumeId};
+use crate::types::{ImageBundle, ImageId, ImageInfo, StepReport, VmId, VolumeId};
 
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
@@ -39,8 +39,8 @@ impl<P: Storage + ?Sized> Storage for Layered<P> {
         forward!(self, cx, Change, "storage.ensure_volume_absent", Some(id.vm), ensure_volume_absent(id))
     }
 
-    async fn volume(&self, cx: &CallCx, id: VolumeId) -> Result<Option<VolumeStatus>> {
-        forward!(self, cx, Read, "storage.volume", Some(id.vm), volume(id))
+    async fn volumes_of(&self, cx: &CallCx, vm: VmId) -> Result<Vec<VolumeStatus>> {
+        forward!(self, cx, Read, "storage.volumes_of", Some(vm), volumes_of(vm))
     }
 
     async fn volumes(&self, cx: &CallCx) -> Result<Vec<VolumeId>> {

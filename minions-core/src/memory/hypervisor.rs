@@ -1,6 +1,8 @@
 //! The hypervisor view of a simulated host.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,7 +14,7 @@ use super::{InMemoryHost, KERNEL_RELEASE, conflict, micros, takes};
 use crate::env::CallCx;
 use crate::error::{Effect, Error, ErrorKind, Result};
 use crate::hypervisor::{ConsoleBox, Hypervisor, HypervisorCapabilities, VmmConfig, VmmPhase, VmmStatus};
-use crate::types::{StepReport, StopHow, VmId, VmSize};
+use crate::types::{ByteSize, DiskAttachment, DiskRole, Fences, StepReport, StopHow, VmId, VmSize};
 
 /// The hypervisor of an [`InMemoryHost`].
 #[derive(Clone, Debug)]
@@ -92,6 +94,7 @@ fn spawn(model: &mut Model, config: &VmmConfig) -> Result<()> {
         has_devices: !early,
         alive: watch::Sender::new(()),
         tasks: Vec::new(),
+        shown: BTreeMap::new(),
         serial: Serial::default(),
         hostname: config.hostname.clone(),
         guest_pids: 0,
@@ -102,20 +105,35 @@ fn spawn(model: &mut Model, config: &VmmConfig) -> Result<()> {
     Ok(())
 }
 
+/// How large the disks are now.
+fn sizes(model: &Model, disks: &[DiskAttachment]) -> Result<BTreeMap<DiskRole, ByteSize>> {
+    let size = |disk: &DiskAttachment| {
+        let volume = super::model::volume_of(&disk.path).and_then(|id| model.volumes.get(&id));
+        volume.map(|volume| (disk.role, volume.size))
+    };
+    let missing = |disk: &DiskAttachment| Error::not_found(format!("no volume at {}", disk.path.display()));
+    disks.iter().map(|disk| size(disk).ok_or_else(|| missing(disk))).collect()
+}
+
 fn start(model: &mut Model, host: &InMemoryHost, config: &VmmConfig) -> Result<()> {
     if let Some(kind) = model.behaviour(config.id).start_fails {
         model.end_monitor(config.id);
         return Err(Error::new(kind, "the simulated guest was told not to start").with_effect(Effect::Unknown));
     }
     let open = model.resolve(config)?;
+    let sizes = sizes(model, &config.disks)?;
     let behaviour = model.behaviour(config.id).clone();
     let Some(monitor) = model.monitors.get_mut(&config.id) else {
         return Err(conflict(format!("the monitor of {} ended while it was started", config.id)));
     };
     monitor.open = open;
     monitor.has_devices = true;
-    monitor.phase = VmmPhase::Running;
+    monitor.shown = sizes;
+    let resumed = std::mem::replace(&mut monitor.phase, VmmPhase::Running) == VmmPhase::Paused;
     monitor.booted = tokio::time::Instant::now();
+    if resumed {
+        return Ok(());
+    }
     let line = format!("[    0.000000] Linux version {KERNEL_RELEASE} (simulated) {}\r\n", config.cmdline);
     monitor.serial.print(line.as_bytes());
     host.power_on(monitor, &behaviour);
@@ -132,6 +150,9 @@ impl Hypervisor for InMemoryHypervisor {
             accelerated: false,
             simulated: true,
             early_process: limits.early_process,
+            pause: true,
+            capture: false,
+            online_growth: true,
             max_vcpus: limits.max_vcpus,
             min_memory: limits.min_memory,
             max_memory: limits.max_memory,
@@ -174,6 +195,31 @@ impl Hypervisor for InMemoryHypervisor {
         Ok(StepReport::empty().with("start", micros(time)))
     }
 
+    async fn ensure_paused(&self, cx: &CallCx, id: VmId) -> Result<StepReport> {
+        takes(cx, self.timings().observe).await?;
+        let mut model = self.0.lock();
+        let monitor = model.monitors.get_mut(&id).filter(|monitor| monitor.phase != VmmPhase::Prepared);
+        let monitor = monitor.ok_or_else(|| conflict(format!("no guest of {id} runs")))?;
+        monitor.phase = VmmPhase::Paused;
+        Ok(StepReport::empty())
+    }
+
+    async fn ensure_captured(&self, _: &CallCx, _: VmId, _: &Path) -> Result<StepReport> {
+        Err(Error::new(ErrorKind::Unsupported, "a simulated guest cannot be written down"))
+    }
+
+    async fn ensure_disks(&self, cx: &CallCx, config: &VmmConfig) -> Result<StepReport> {
+        takes(cx, self.timings().observe).await?;
+        let mut model = self.0.lock();
+        let sizes = sizes(&model, &config.disks)?;
+        let monitor = model.monitors.get_mut(&config.id).filter(|monitor| {
+            monitor.config.epoch == config.epoch && matches!(monitor.phase, VmmPhase::Running | VmmPhase::Paused)
+        });
+        let monitor = monitor.ok_or_else(|| conflict(format!("no guest of {} runs", config.id)))?;
+        monitor.shown = sizes;
+        Ok(StepReport::empty())
+    }
+
     async fn ensure_absent(&self, cx: &CallCx, id: VmId, how: &StopHow) -> Result<StepReport> {
         let begun = tokio::time::Instant::now();
         let asked = {
@@ -214,12 +260,14 @@ impl Hypervisor for InMemoryHypervisor {
             phase: monitor.phase,
             since: monitor.since,
             size: Some(VmSize { vcpus: monitor.config.vcpus, memory: monitor.config.memory }),
+            fences: Fences::default(),
         });
         let dead = model.residues.get(&id).map(|left| VmmStatus {
             epoch: left.epoch,
             phase: VmmPhase::Exited,
             since: left.since,
             size: None,
+            fences: Fences::default(),
         });
         Ok(live.or(dead))
     }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use crate::env::CallCx;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::journal::{Accepted, GoalEntry, Journal, JournalRow, LeasePool, Outcome};
+use crate::store::journal::{Accepted, GoalEntry, Journal, JournalRow, LeasePool, Outcome, Tombstone};
 use crate::types::{AgentSecret, Cid, Generation, Goal, Lease, MacAddr, VmId};
 
 /// A [`Journal`] that forgets everything with its last clone.
@@ -22,7 +22,7 @@ impl InMemoryJournal {
         let uids = u64::from(pool.uid_first)..u64::from(pool.uid_first) + u64::from(pool.uid_count);
         Self(Arc::new(Mutex::new(Tables {
             rows: BTreeMap::new(),
-            tombstones: HashSet::new(),
+            tombstones: BTreeMap::new(),
             shorts: HashSet::new(),
             cids: Lender::of(u64::from(Cid::FIRST.get())..u64::from(u32::MAX)),
             ips: Lender::of(u64::from(u32::from(pool.ip_first))..u64::from(u32::from(pool.ip_last)) + 1),
@@ -52,13 +52,13 @@ impl Journal for InMemoryJournal {
         Ok(tables.rows.range((after, Bound::Unbounded)).map(|(_, row)| row).take(limit).cloned().collect())
     }
 
-    async fn provisioned(&self, _: &CallCx, vm: VmId) -> Result<()> {
+    async fn provisioned(&self, _: &CallCx, vm: VmId, turn: u32) -> Result<()> {
         let mut tables = self.lock();
         let row = tables
             .rows
             .get_mut(&vm)
             .ok_or_else(|| Error::not_found(format!("this host has no vm {vm}")).with_reason("vm_unknown"))?;
-        row.provisioned = true;
+        row.provisioned = row.provisioned.max(Some(turn));
         Ok(())
     }
 
@@ -72,15 +72,15 @@ impl Journal for InMemoryJournal {
         self.lock().bury(vm, generation)
     }
 
-    async fn buried(&self, _: &CallCx, vm: VmId) -> Result<bool> {
-        Ok(self.lock().tombstones.contains(&vm))
+    async fn tombstone(&self, _: &CallCx, vm: VmId) -> Result<Option<Tombstone>> {
+        Ok(self.lock().tombstones.get(&vm).map(|buried| buried.tombstone))
     }
 }
 
 #[derive(Debug)]
 struct Tables {
     rows: BTreeMap<VmId, JournalRow>,
-    tombstones: HashSet<VmId>,
+    tombstones: BTreeMap<VmId, Buried>,
     /// Of rows and tombstones.
     shorts: HashSet<String>,
     cids: Lender,
@@ -88,10 +88,32 @@ struct Tables {
     uids: Lender,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Buried {
+    generation: Generation,
+    tombstone: Tombstone,
+}
+
 impl Tables {
+    /// Whether the data disk of a VM that was destroyed can be had.
+    fn kept(&self, from: VmId) -> Result<()> {
+        if !self.tombstones.get(&from).is_some_and(|buried| buried.tombstone.keeps_data) {
+            return Err(Error::not_found(format!("{from} left no data disk on this host")).with_reason("disk_unknown"));
+        }
+        if let Some(row) = self.rows.values().find(|row| row.entry.spec.data_from == Some(from)) {
+            return Err(conflict("disk_in_use", format!("{} has the data disk of {from}", row.entry.vm)));
+        }
+        Ok(())
+    }
+
     fn accept(&mut self, entry: &GoalEntry, secret: &AgentSecret) -> Result<Accepted> {
-        let absent = entry.goal == Goal::Absent;
-        if self.tombstones.contains(&entry.vm) {
+        let absent = entry.goal.is_absent();
+        if let Some(buried) = self.tombstones.get(&entry.vm) {
+            let removes = entry.goal == Goal::ABSENT && buried.tombstone.keeps_data;
+            if removes && entry.generation > buried.generation {
+                self.kept(entry.vm)?;
+                return self.take_on(entry, secret);
+            }
             if absent {
                 return Ok(Accepted::Gone);
             }
@@ -112,7 +134,8 @@ impl Tables {
         if absent {
             // Where its short name is another's, that one keeps it from ever getting a row.
             if self.shorts.insert(entry.vm.short()) {
-                self.tombstones.insert(entry.vm);
+                let buried = Buried { generation: entry.generation, tombstone: Tombstone { keeps_data: false } };
+                self.tombstones.insert(entry.vm, buried);
             }
             return Ok(Accepted::Gone);
         }
@@ -120,8 +143,16 @@ impl Tables {
             let message = format!("the things of {} would have the names of another vm's; make a new id", entry.vm);
             return Err(Error::new(ErrorKind::AlreadyExists, message).with_reason("short_taken"));
         }
+        if let Some(from) = entry.spec.data_from {
+            self.kept(from)?;
+        }
+        self.take_on(entry, secret)
+    }
+
+    fn take_on(&mut self, entry: &GoalEntry, secret: &AgentSecret) -> Result<Accepted> {
         let lease = self.lend(secret)?;
-        let row = JournalRow { entry: entry.clone(), lease, provisioned: false, outcome: None };
+        let row = JournalRow { entry: entry.clone(), lease, provisioned: None, outcome: None };
+        self.tombstones.remove(&entry.vm);
         self.shorts.insert(entry.vm.short());
         self.rows.insert(entry.vm, row.clone());
         Ok(Accepted::Row(Box::new(row)))
@@ -146,10 +177,10 @@ impl Tables {
     }
 
     fn bury(&mut self, vm: VmId, generation: Generation) -> Result<()> {
-        if self.tombstones.contains(&vm) {
+        if self.tombstones.contains_key(&vm) {
             return Ok(());
         }
-        let due = |row: &JournalRow| row.entry.goal == Goal::Absent && row.entry.generation == generation;
+        let due = |row: &JournalRow| row.entry.goal.is_absent() && row.entry.generation == generation;
         if !self.rows.get(&vm).is_some_and(due) {
             let message = format!("{vm} is not to be absent at generation {}; read it and try again", generation.0);
             return Err(conflict("changed_meanwhile", message));
@@ -158,8 +189,14 @@ impl Tables {
             self.cids.free(row.lease.cid.get());
             self.ips.free(row.lease.ip.into());
             self.uids.free(row.lease.uid);
+            let keeps = row.entry.goal != Goal::ABSENT && row.entry.spec.data.is_some();
+            let own = row.entry.spec.data_from.is_none();
+            let tombstone = Tombstone { keeps_data: keeps && own };
+            self.tombstones.insert(vm, Buried { generation, tombstone });
+            if let Some(buried) = row.entry.spec.data_from.and_then(|from| self.tombstones.get_mut(&from)) {
+                buried.tombstone.keeps_data = keeps;
+            }
         }
-        self.tombstones.insert(vm);
         Ok(())
     }
 }

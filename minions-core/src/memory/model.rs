@@ -18,7 +18,7 @@ use crate::env::Clock;
 use crate::error::{Error, Result};
 use crate::hypervisor::{VmmConfig, VmmPhase};
 use crate::network::PortConfig;
-use crate::types::{ByteSize, Cid, ImageId, NicAttachment, UnixMillis, VmId, VolumeId, names};
+use crate::types::{ByteSize, Cid, DiskRole, ImageId, NicAttachment, UnixMillis, VmId, VolumeId, names};
 
 /// Where simulated things would lie.
 const ROOT: &str = "/simulated";
@@ -87,6 +87,8 @@ pub(super) struct Monitor {
     pub alive: watch::Sender<()>,
     /// Everything the guest does. Ends with the monitor.
     pub tasks: Vec<AbortHandle>,
+    /// How large its guest sees its disks.
+    pub shown: BTreeMap<DiskRole, ByteSize>,
     pub serial: Serial,
     /// The guest's name, which may change while it runs.
     pub hostname: String,
@@ -208,7 +210,7 @@ pub(super) fn volume_path(id: VolumeId) -> PathBuf {
     Path::new(ROOT).join("volumes").join(names::volume(id))
 }
 
-fn volume_of(path: &Path) -> Option<VolumeId> {
+pub(super) fn volume_of(path: &Path) -> Option<VolumeId> {
     let name = path.strip_prefix(ROOT).ok()?.strip_prefix("volumes").ok()?;
     names::volume_of(name.to_str()?)
 }

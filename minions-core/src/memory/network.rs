@@ -36,10 +36,11 @@ fn nic(config: &PortConfig) -> NicAttachment {
 /// The port is there, at least as something down and without rules. `true` if it is whole already.
 fn place(model: &mut Model, config: &PortConfig) -> Result<bool> {
     let limits = &model.settings.limits;
-    if !(limits.pool_first..=limits.pool_last).contains(&config.ip) {
+    if !limits.pools.iter().any(|pool| pool.contains(config.ip)) {
         return Err(Error::invalid("ip", format!("{} is not in the pool of this network", config.ip)));
     }
-    if let Some(port) = model.ports.get(&config.id) {
+    if let Some(port) = model.ports.get_mut(&config.id) {
+        port.config.policy = config.policy.clone();
         if port.config != *config {
             let message = format!("{} has a port with other addresses: {}", config.id, port.config.ip);
             return Err(Error::new(ErrorKind::AlreadyExists, message));
@@ -64,8 +65,8 @@ impl Network for InMemoryNetwork {
             name: "memory".to_owned(),
             isolated: true,
             simulated: true,
-            pool_first: limits.pool_first,
-            pool_last: limits.pool_last,
+            rate_limits: true,
+            pools: limits.pools.clone(),
         }
     }
 

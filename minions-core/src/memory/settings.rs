@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::behaviour::GuestBehaviour;
+use crate::types::AddressPool;
 use crate::types::ByteSize;
 
 /// Limits, times and the habits of guests.
@@ -41,10 +42,8 @@ pub struct Limits {
     pub max_unaccepted: usize,
     /// Whether a monitor can be started before its disks and network port exist.
     pub early_process: bool,
-    /// The first address that guests get.
-    pub pool_first: Ipv4Addr,
-    /// The last address that guests get.
-    pub pool_last: Ipv4Addr,
+    /// What guests get their addresses from.
+    pub pools: Vec<AddressPool>,
 }
 
 impl Default for Limits {
@@ -60,8 +59,7 @@ impl Default for Limits {
             max_connections: 1024,
             max_unaccepted: 4,
             early_process: true,
-            pool_first: Ipv4Addr::new(10, 200, 0, 2),
-            pool_last: Ipv4Addr::new(10, 200, 255, 254),
+            pools: vec![AddressPool { first: Ipv4Addr::new(10, 200, 0, 2), last: Ipv4Addr::new(10, 200, 255, 254) }],
         }
     }
 }

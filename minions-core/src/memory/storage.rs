@@ -9,7 +9,7 @@ use super::{InMemoryHost, conflict, takes};
 use crate::env::CallCx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Storage, StorageCapabilities, StorageUsage, VolumeConfig, VolumeSource, VolumeStatus};
-use crate::types::{ByteSize, ImageBundle, ImageId, ImageInfo, StepReport, VolumeId};
+use crate::types::{ByteSize, ImageBundle, ImageId, ImageInfo, StepReport, VmId, VolumeId};
 
 /// The storage of an [`InMemoryHost`].
 #[derive(Clone, Debug)]
@@ -158,14 +158,18 @@ impl Storage for InMemoryStorage {
         Ok(StepReport::empty())
     }
 
-    async fn volume(&self, cx: &CallCx, id: VolumeId) -> Result<Option<VolumeStatus>> {
+    async fn volumes_of(&self, cx: &CallCx, vm: VmId) -> Result<Vec<VolumeStatus>> {
         takes(cx, self.timings().observe).await?;
         let model = self.0.lock();
-        Ok(model.volumes.get(&id).map(|volume| VolumeStatus {
-            size: volume.size,
-            path: volume_path(id),
-            whole: volume.whole,
-        }))
+        let volumes = model.volumes.range(VolumeId::root(vm)..).take_while(|(id, _)| id.vm == vm);
+        Ok(volumes
+            .map(|(id, volume)| VolumeStatus {
+                id: *id,
+                size: volume.size,
+                path: volume_path(*id),
+                whole: volume.whole,
+            })
+            .collect())
     }
 
     async fn volumes(&self, cx: &CallCx) -> Result<Vec<VolumeId>> {

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 
 use crate::env::CallCx;
 use crate::error::Result;
-use crate::types::{MacAddr, NicAttachment, StepReport, VmId};
+use crate::types::{AddressPool, MacAddr, NicAttachment, PortPolicy, StepReport, VmId};
 
 /// What a network port shall be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct PortConfig {
     pub mac: MacAddr,
     /// The user whose monitor opens it.
     pub uid: u32,
+    /// What it lets through.
+    pub policy: PortPolicy,
 }
 
 /// What was observed of a port.
@@ -43,10 +45,10 @@ pub struct NetworkCapabilities {
     pub isolated: bool,
     /// Whether it carries packets at all.
     pub simulated: bool,
-    /// The first address of the pool that guests get theirs from.
-    pub pool_first: Ipv4Addr,
-    /// The last address of that pool.
-    pub pool_last: Ipv4Addr,
+    /// Whether a port can be held to a rate.
+    pub rate_limits: bool,
+    /// What guests get their addresses from, in the order in which they are used up. They do not overlap.
+    pub pools: Vec<AddressPool>,
 }
 
 /// Network ports of one host's VMs.
@@ -66,7 +68,8 @@ pub trait Network: Debug + Send + Sync + 'static {
     /// What this one can do; does not change while it lives.
     fn capabilities(&self) -> NetworkCapabilities;
 
-    /// The port is there, pinned and up. An existing one with other addresses is `AlreadyExists`.
+    /// The port is there, pinned and up, with this policy: one that is up takes on another policy at once. An existing one
+    /// with other addresses is `AlreadyExists`; an address in no pool is `InvalidArgument`.
     async fn ensure_port(&self, cx: &CallCx, config: &PortConfig) -> Result<StepReport>;
 
     /// The port and its rules are gone. `Conflict` while a monitor has it open.

@@ -30,7 +30,7 @@ impl Record {
     pub fn of(row: &VmRow) -> Self {
         match (&row.goal, &row.failure) {
             _ if row.deleted.is_some() => Self::Gone,
-            (Goal::Absent, _) => Self::Deleting,
+            (Goal::Absent { .. }, _) => Self::Deleting,
             (_, Some(reason)) if reason.code == "host_lost" => Self::Lost,
             (_, Some(_)) => Self::Failed,
             (Goal::Running { .. }, None) => Self::Running,

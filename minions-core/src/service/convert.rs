@@ -11,10 +11,10 @@ pub(super) fn vm(row: &VmRow, node: Option<&NodeVm>) -> v1::Vm {
     let node = node.filter(|_| row.deleted.is_none());
     let (state, reason, since) = match node {
         _ if row.deleted.is_some() => (VmState::Destroyed, row.failure.clone(), row.updated),
-        _ if row.failure.is_some() && row.goal != Goal::Absent && row.settled == row.generation => {
+        _ if row.failure.is_some() && !row.goal.is_absent() && row.settled == row.generation => {
             (VmState::Failed, row.failure.clone(), row.updated)
         }
-        _ if row.goal == Goal::Absent => {
+        _ if row.goal.is_absent() => {
             (VmState::Deleting, node.and_then(|node| node.reason.clone()), node.map_or(row.updated, |node| node.since))
         }
         // The host works on an older wish: what it says of that may be better than what is now asked.
@@ -52,7 +52,7 @@ fn changes_state(state: VmState, goal: &Goal) -> bool {
     match goal {
         Goal::Running { .. } => matches!(state, VmState::Stopped | VmState::Failed),
         Goal::Stopped { .. } => matches!(state, VmState::Running | VmState::Failed),
-        Goal::Absent => true,
+        Goal::Absent { .. } => true,
     }
 }
 
@@ -60,7 +60,7 @@ fn in_between(goal: &Goal) -> VmState {
     match goal {
         Goal::Running { .. } => VmState::Starting,
         Goal::Stopped { .. } => VmState::Stopping,
-        Goal::Absent => VmState::Deleting,
+        Goal::Absent { .. } => VmState::Deleting,
     }
 }
 
@@ -134,7 +134,7 @@ pub(super) fn ended(operation: &OperationRow, row: &VmRow, node: &NodeVm) -> Opt
     let met = match (operation.verb, node.goal) {
         (V::Create | V::Start | V::Restart, Goal::Running { .. })
         | (V::Stop, Goal::Stopped { .. })
-        | (V::Destroy, Goal::Absent) => true,
+        | (V::Destroy, Goal::Absent { .. }) => true,
         // They hold as soon as the host has taken them on: from the next start on.
         (V::Rename | V::Resize, _) => return Some(OperationState::Succeeded),
         _ => false,

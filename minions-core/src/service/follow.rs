@@ -183,8 +183,8 @@ fn absorbed(
                 row.failure = Some(reason.clone());
                 // A create that fails for good is unwound: by planning, like every end.
                 let creating = pending.iter().any(|operation| operation.verb == OperationVerb::Create);
-                if creating && row.goal != Goal::Absent && !planted(Mutant::NoUnwinding) {
-                    row.goal = Goal::Absent;
+                if creating && !row.goal.is_absent() && !planted(Mutant::NoUnwinding) {
+                    row.goal = Goal::ABSENT;
                     row.generation = row.generation.next();
                     unwound = true;
                 }

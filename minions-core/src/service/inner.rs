@@ -88,7 +88,7 @@ impl Inner {
             let as_asked = match row.goal {
                 Goal::Running { .. } => report.state == VmState::Running,
                 Goal::Stopped { .. } => report.state == VmState::Stopped,
-                Goal::Absent => false,
+                Goal::Absent { .. } => false,
             };
             as_asked && report.generation == row.generation
         })

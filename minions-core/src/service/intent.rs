@@ -83,7 +83,7 @@ pub(super) fn change(
             row.goal = Goal::Running { epoch: row.epoch };
         }
         VmAction::Start(_) | VmAction::Restart(_) => {}
-        VmAction::Destroy(_) => row.goal = Goal::Absent,
+        VmAction::Destroy(_) => row.goal = Goal::ABSENT,
         VmAction::Rename(rename) => {
             row.name = rename.name.name().clone();
             guards.push(Guard::NameRested {

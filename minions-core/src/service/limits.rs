@@ -74,7 +74,7 @@ pub(super) fn spec(request: &v1::CreateVm, image: &ImageInfo, defaults: &Default
         between("data_disk", data, MIN_DATA_DISK, host.storage.max_volume)?;
     }
     let data = (data != ByteSize::default()).then_some(data);
-    Ok(VmSpec { image: image.id, vcpus, memory, root, data })
+    Ok(VmSpec { vcpus, memory, root, data, ..VmSpec::of(image.id) })
 }
 
 /// Processors and memory, checked against the host.

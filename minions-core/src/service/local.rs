@@ -145,7 +145,7 @@ impl LocalControlPlane {
             let rows = self.inner.store.vms(&cx, &query).await?;
             let Some(last) = rows.last() else { return Ok(lost) };
             after = Some(last.id);
-            for old in rows.iter().filter(|row| row.goal != Goal::Absent) {
+            for old in rows.iter().filter(|row| !row.goal.is_absent()) {
                 self.lose(&cx, old.id, message).await?;
                 lost += 1;
             }

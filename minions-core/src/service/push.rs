@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::mutant::{Mutant, planted};
 use crate::node::{NodeVm, Settled};
 use crate::store::{GoalEntry, VmQuery, VmRow};
-use crate::types::{Generation, Goal, StateReason, VmId, VmState};
+use crate::types::{Generation, StateReason, VmId, VmState};
 
 const PAGE: usize = 200;
 
@@ -106,7 +106,7 @@ async fn apply(inner: &Inner, row: &VmRow) -> bool {
         // on which an older word may overtake a newer one. Only the last word of all has nothing behind it.
         Ok(report) if report.settled != Some(Settled::Gone) => return true,
         Ok(gone) => gone,
-        Err(error) if error.kind().is_transient() || row.goal == Goal::Absent => {
+        Err(error) if error.kind().is_transient() || row.goal.is_absent() => {
             tracing::warn!(vm = %row.id, error = %error.chain(), "the host has not taken it; will try again");
             return planted(Mutant::PushOnce);
         }

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 
 use crate::env::CallCx;
 use crate::error::Result;
-use crate::types::{ByteSize, ImageBundle, ImageId, ImageInfo, StepReport, VolumeId};
+use crate::types::{ByteSize, ImageBundle, ImageId, ImageInfo, StepReport, VmId, VolumeId};
 
 /// What a volume shall be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub enum VolumeSource {
 /// What was observed of a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VolumeStatus {
+    /// Which one.
+    pub id: VolumeId,
     /// Its bytes.
     pub size: ByteSize,
     /// Where a monitor opens it.
@@ -107,8 +109,9 @@ pub trait Storage: Debug + Send + Sync + 'static {
     /// The volume is gone. `Conflict` while a process has it open.
     async fn ensure_volume_absent(&self, cx: &CallCx, id: VolumeId) -> Result<StepReport>;
 
-    /// One volume; `None` only when nothing of it is left outside quarantine.
-    async fn volume(&self, cx: &CallCx, id: VolumeId) -> Result<Option<VolumeStatus>>;
+    /// Every volume that was made for a VM, unfinished ones too, in no order; none of which anything is left outside
+    /// quarantine is left out.
+    async fn volumes_of(&self, cx: &CallCx, vm: VmId) -> Result<Vec<VolumeStatus>>;
 
     /// Every volume that is not in quarantine, unfinished ones too, in no order.
     async fn volumes(&self, cx: &CallCx) -> Result<Vec<VolumeId>>;
@@ -119,6 +122,17 @@ pub trait Storage: Debug + Send + Sync + 'static {
     /// Every volume in quarantine.
     async fn quarantined(&self, cx: &CallCx) -> Result<Vec<VolumeId>>;
 }
+
+/// What is called on top of a [`Storage`].
+#[async_trait]
+pub trait StorageExt: Storage {
+    /// One volume; `None` only when nothing of it is left outside quarantine.
+    async fn volume(&self, cx: &CallCx, id: VolumeId) -> Result<Option<VolumeStatus>> {
+        Ok(self.volumes_of(cx, id.vm).await?.into_iter().find(|volume| volume.id == id))
+    }
+}
+
+impl<S: Storage + ?Sized> StorageExt for S {}
 
 /// A storage that is shared.
 pub type DynStorage = Arc<dyn Storage>;

@@ -47,10 +47,18 @@ pub struct JournalRow {
     pub entry: GoalEntry,
     /// What it was lent.
     pub lease: Lease,
-    /// Whether its disks were ever all made: from then on a missing one is a loss, never made anew.
-    pub provisioned: bool,
+    /// The turn of the root disk with which its disks were last all made: from then on a missing one is a loss, never made
+    /// anew. `None` until they all were.
+    pub provisioned: Option<u32>,
     /// How the generation of `entry` ended, if it has.
     pub outcome: Option<Outcome>,
+}
+
+/// What is left of a VM that was destroyed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tombstone {
+    /// Its data disk was kept: another VM may have taken it over.
+    pub keeps_data: bool,
 }
 
 /// What an accepted entry became.
@@ -81,7 +89,9 @@ pub struct LeasePool {
 /// - Every change is one transaction and durable when it returns `Ok`.
 /// - Context ids, addresses, link addresses and users are unique over all rows, those of stopped VMs too. A freed one is
 ///   given out again last.
-/// - The generation of a VM never goes down, not even past its tombstone; an id with a tombstone never gets a row again.
+/// - The generation of a VM never goes down, not even past its tombstone; an id with a tombstone never gets a row again, but
+///   to remove the data disk that it kept.
+/// - A data disk that was kept is taken over by one row at a time; with that row's burial it is kept on, or goes.
 /// - Absence that is asked of a VM that was never heard of leaves a tombstone too: what was said of it before may still
 ///   be on its way, and must not make it.
 /// - Host names of things ([`VmId::short`]) are unique over rows and tombstones.
@@ -93,7 +103,9 @@ pub trait Journal: Debug + Send + Sync + 'static {
     /// Takes on an entry: the row has its goal, spec and generation, and a lease, reserved in the same transaction.
     /// A lower generation is a `Conflict` reason `stale_generation`; the same one changes nothing and returns the row;
     /// a used-up pool is `Exhausted` reason `no_capacity`. A goal other than absence for a tombstone is a `Conflict`
-    /// reason `gone`. `secret` is kept only by the first call.
+    /// reason `gone`. `secret` is kept only by the first call. Where the spec takes over a data disk, that disk was kept
+    /// (else `NotFound` reason `disk_unknown`) and nobody else has it (else `Conflict` reason `disk_in_use`). Absence at a
+    /// higher generation of one whose data disk was kept, and which shall not be kept on, is a row again.
     async fn accept(&self, cx: &CallCx, entry: &GoalEntry, secret: &AgentSecret) -> Result<Accepted>;
 
     /// One row.
@@ -102,8 +114,9 @@ pub trait Journal: Debug + Send + Sync + 'static {
     /// At most `limit` rows after an id, in the order of ids.
     async fn rows(&self, cx: &CallCx, after: Option<VmId>, limit: usize) -> Result<Vec<JournalRow>>;
 
-    /// Notes that the disks were all made; `NotFound` without a row. Must be durable before a VM is first called running.
-    async fn provisioned(&self, cx: &CallCx, vm: VmId) -> Result<()>;
+    /// Notes that the disks were all made, the root disk of this turn among them; `NotFound` without a row. A lower turn than
+    /// what was noted changes nothing. Must be durable before a VM is first called running.
+    async fn provisioned(&self, cx: &CallCx, vm: VmId, turn: u32) -> Result<()>;
 
     /// Notes how a generation ended, over what was noted of it before, unless the row has moved on: then nothing is
     /// changed, and `false` returned.
@@ -113,8 +126,8 @@ pub trait Journal: Debug + Send + Sync + 'static {
     /// `Conflict`. Idempotent.
     async fn bury(&self, cx: &CallCx, vm: VmId, generation: Generation) -> Result<()>;
 
-    /// Whether there is a tombstone.
-    async fn buried(&self, cx: &CallCx, vm: VmId) -> Result<bool>;
+    /// The tombstone of a VM, if it has one.
+    async fn tombstone(&self, cx: &CallCx, vm: VmId) -> Result<Option<Tombstone>>;
 }
 
 /// A journal that is shared.

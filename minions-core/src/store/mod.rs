@@ -11,7 +11,7 @@ pub use fleet::{
     Event, EventKind, EventQuery, FleetChange, FleetStore, Guard, NewEvent, OperationRow, OperationState, Owner,
     VmQuery, VmRow, Write,
 };
-pub use journal::{Accepted, GoalEntry, Journal, JournalRow, LeasePool, Outcome};
+pub use journal::{Accepted, GoalEntry, Journal, JournalRow, LeasePool, Outcome, Tombstone};
 pub use retention::{Prune, Pruned};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteFleet, SqliteJournal};

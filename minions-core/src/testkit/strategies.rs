@@ -38,6 +38,7 @@ pub fn spec(image: ImageId) -> impl Strategy<Value = VmSpec> {
         memory: ByteSize::mib(memory),
         root: ByteSize::mib(root),
         data,
+        ..VmSpec::of(image)
     })
 }
 
@@ -51,6 +52,6 @@ pub fn goal() -> impl Strategy<Value = Goal> {
     prop_oneof![
         3 => (1u64..100).prop_map(|epoch| Goal::Running { epoch }),
         2 => stop_how().prop_map(|how| Goal::Stopped { how }),
-        1 => Just(Goal::Absent),
+        1 => Just(Goal::ABSENT),
     ]
 }

@@ -61,6 +61,7 @@ impl World {
             memory: ByteSize::mib(128),
             root: ByteSize::mib(64),
             data: Some(ByteSize::mib(16)),
+            ..VmSpec::of(InMemoryHost::demo_image().id)
         }
     }
 

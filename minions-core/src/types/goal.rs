@@ -31,17 +31,30 @@ pub enum Goal {
         how: StopHow,
     },
     /// Nothing but a tombstone.
-    Absent,
+    Absent {
+        /// The data disk stays, for another VM to take over.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        keep_data: bool,
+    },
 }
 
 impl Goal {
+    /// Nothing is to be left but a tombstone.
+    pub const ABSENT: Goal = Goal::Absent { keep_data: false };
+
+    /// Whether it is to go, with its data disk or without.
+    #[must_use]
+    pub const fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent { .. })
+    }
+
     /// Its word.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Running { .. } => "running",
             Self::Stopped { .. } => "stopped",
-            Self::Absent => "absent",
+            Self::Absent { .. } => "absent",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The words of the domain. Plain values: nothing here does I/O.
 
 pub mod device;
+pub mod fences;
 pub mod goal;
 pub mod id;
 pub mod image;
@@ -17,13 +18,14 @@ pub mod state;
 pub mod time;
 
 pub use device::{DiskAttachment, NicAttachment, NicBackend};
+pub use fences::Fences;
 pub use goal::{Generation, Goal, StopHow};
 pub use id::{EventSeq, HostId, ImageId, OperationId, SnapshotId, VmId};
 pub use image::{BootFiles, ImageBundle, ImageDefaults, ImageInfo, check_tag};
 pub use lease::{AgentSecret, Lease};
 pub use manifest::{FileDigest, ImageManifest};
 pub use name::{NewVmName, VmName};
-pub use net::{Cid, GuestNet, IfName, MacAddr};
+pub use net::{AddressPool, Cid, Egress, GuestNet, IfName, Ipv4Cidr, MacAddr, PortPolicy, RateLimit};
 pub use operation::OperationVerb;
 pub use report::{NodeChanges, NodeVm, Settled};
 pub use size::{ByteSize, Vcpus};

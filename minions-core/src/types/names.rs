@@ -43,17 +43,24 @@ pub fn is_vsock_port(name: &str) -> bool {
     name.strip_prefix(VSOCK).and_then(|rest| rest.strip_prefix('_')).is_some_and(|port| port.parse::<u32>().is_ok())
 }
 
-/// A volume: `vm_….root` or `vm_….data`.
+/// A volume: `vm_….root` or `vm_….data`, and of a later turn `vm_….root.2`.
 #[must_use]
 pub fn volume(id: VolumeId) -> String {
-    format!("{}.{}", id.vm, id.role.as_str())
+    let first = format!("{}.{}", id.vm, id.role.as_str());
+    if id.turn == 0 { first } else { format!("{first}.{}", id.turn) }
 }
 
 /// Reads back what [`volume`] spelled.
 #[must_use]
 pub fn volume_of(name: &str) -> Option<VolumeId> {
-    let (vm, role) = name.split_once('.')?;
-    Some(VolumeId { vm: vm.parse().ok()?, role: DiskRole::parse(role)? })
+    let (vm, rest) = name.split_once('.')?;
+    let (role, turn) = match rest.split_once('.') {
+        Some((role, turn)) => (role, turn.parse().ok()?),
+        None => (rest, 0),
+    };
+    let id = VolumeId { vm: vm.parse().ok()?, role: DiskRole::parse(role)?, turn };
+    // One name for each volume: no other spelling of a number is one.
+    (volume(id) == name).then_some(id)
 }
 
 #[cfg(test)]
@@ -70,10 +77,15 @@ mod tests {
 
     #[test]
     fn a_volume_name_reads_back() {
-        for role in [DiskRole::Root, DiskRole::Data] {
-            let id = VolumeId { vm: VmId::from_bits(99), role };
-            assert_eq!(volume_of(&volume(id)), Some(id));
+        let vm = VmId::from_bits(99);
+        for first in [VolumeId::root(vm), VolumeId::data(vm)] {
+            for id in [first, first.at(1), first.at(u32::MAX)] {
+                assert_eq!(volume_of(&volume(id)), Some(id));
+            }
         }
-        assert_eq!(volume_of("../etc.root"), None);
+        let first = volume(VolumeId::root(vm));
+        for other in ["../etc.root".to_owned(), format!("{first}.0"), format!("{first}.01"), format!("{first}.")] {
+            assert_eq!(volume_of(&other), None, "{other}");
+        }
     }
 }

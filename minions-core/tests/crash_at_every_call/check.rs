@@ -125,7 +125,7 @@ pub fn at_rest(world: &World, daemon: &Daemon) -> Broken {
                 hold(whole && !process, || format!("INV-7: half a VM is called stopped: {census:?}"))?;
                 noted(journal)?;
             }
-            Goal::Absent => return Err(format!("LIV-2: {} is never destroyed", row.id)),
+            Goal::Absent { .. } => return Err(format!("LIV-2: {} is never destroyed", row.id)),
         }
     }
     Ok(())
@@ -133,7 +133,7 @@ pub fn at_rest(world: &World, daemon: &Daemon) -> Broken {
 
 /// Without the note, a disk that is lost later would be made anew, empty.
 fn noted(journal: &JournalRow) -> Broken {
-    hold(journal.provisioned, || "INV-5: nobody wrote down that its disks were made".to_owned())
+    hold(journal.provisioned.is_some(), || "INV-5: nobody wrote down that its disks were made".to_owned())
 }
 
 fn unique(what: &str, values: impl Iterator<Item = u64>) -> Broken {

@@ -12,7 +12,7 @@ use minions_core::Result;
 use minions_core::env::CallCx;
 use minions_core::store::{
     Accepted, Event, EventQuery, FleetChange, FleetStore, GoalEntry, Journal, JournalRow, OperationRow, Outcome, Owner,
-    Prune, Pruned, VmQuery, VmRow,
+    Prune, Pruned, Tombstone, VmQuery, VmRow,
 };
 use minions_core::types::{AgentSecret, EventSeq, Generation, OperationId, VmId, VmName};
 
@@ -84,8 +84,8 @@ impl<P: Journal> Journal for Inline<P> {
     async fn rows(&self, cx: &CallCx, after: Option<VmId>, limit: usize) -> Result<Vec<JournalRow>> {
         block(self.0.rows(cx, after, limit))
     }
-    async fn provisioned(&self, cx: &CallCx, vm: VmId) -> Result<()> {
-        block(self.0.provisioned(cx, vm))
+    async fn provisioned(&self, cx: &CallCx, vm: VmId, turn: u32) -> Result<()> {
+        block(self.0.provisioned(cx, vm, turn))
     }
     async fn settle(&self, cx: &CallCx, vm: VmId, generation: Generation, outcome: &Outcome) -> Result<bool> {
         block(self.0.settle(cx, vm, generation, outcome))
@@ -93,7 +93,7 @@ impl<P: Journal> Journal for Inline<P> {
     async fn bury(&self, cx: &CallCx, vm: VmId, generation: Generation) -> Result<()> {
         block(self.0.bury(cx, vm, generation))
     }
-    async fn buried(&self, cx: &CallCx, vm: VmId) -> Result<bool> {
-        block(self.0.buried(cx, vm))
+    async fn tombstone(&self, cx: &CallCx, vm: VmId) -> Result<Option<Tombstone>> {
+        block(self.0.tombstone(cx, vm))
     }
 }

@@ -44,7 +44,7 @@ impl Run {
             return Err(first.to_string());
         }
         for vm in self.model.vms.values_mut() {
-            let provisioned = rows.iter().any(|row| row.entry.vm == vm.id && row.provisioned);
+            let provisioned = rows.iter().any(|row| row.entry.vm == vm.id && row.provisioned.is_some());
             vm.bytes_are_its_own(&census, provisioned)?;
             let monitor = census.monitor(vm.id);
             if let (Some(pid), false) = (vm.pid, vm.disturbed) {

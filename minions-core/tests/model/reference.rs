@@ -25,7 +25,7 @@ impl Want {
         match goal {
             Goal::Running { .. } => Self::Running,
             Goal::Stopped { how } => Self::Stopped { force: *how == StopHow::Force },
-            Goal::Absent => Self::Absent,
+            Goal::Absent { .. } => Self::Absent,
         }
     }
 }
@@ -256,7 +256,7 @@ impl Reference {
 
 impl Vm {
     pub fn follow(&mut self, row: &VmRow) -> Result<(), String> {
-        let unwound = self.creating && self.want != Want::Absent && row.goal == Goal::Absent;
+        let unwound = self.creating && self.want != Want::Absent && row.goal.is_absent();
         if unwound {
             let code = row.failure.as_ref().map(|failure| failure.code.as_str()).unwrap_or_default();
             if !self.excuses.covers(code) {

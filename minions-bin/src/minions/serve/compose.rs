@@ -69,7 +69,8 @@ pub async fn compose(folder: &Folder, config: &Config, env: &Env) -> Result<Worl
     }
     let pool = parts.network.capabilities();
     let guests_reach_host = !pool.isolated && !pool.simulated;
-    let pool = LeasePool { ip_first: pool.pool_first, ip_last: pool.pool_last, uid_first: UIDS.0, uid_count: UIDS.1 };
+    let addresses = pool.pools.first().ok_or_else(|| Error::internal("the network lends no addresses"))?;
+    let pool = LeasePool { ip_first: addresses.first, ip_last: addresses.last, uid_first: UIDS.0, uid_count: UIDS.1 };
     let journal = SqliteJournal::open(folder.state().join("journal.db"), pool).await?;
     let fleet = SqliteFleet::open(folder.state().join("fleet.db")).await?;
     refuse_lost(&fleet, &journal).await?;
@@ -180,6 +181,7 @@ mod tests {
             memory: ByteSize::mib(1),
             root: ByteSize::mib(1),
             data: None,
+            ..VmSpec::of(ImageId::from_digest([0; 32]))
         };
         let (hostname, generation) = ("web".parse().unwrap(), Generation(1));
         let entry = GoalEntry { vm: VmId::from_bits(1), hostname, generation, goal: Goal::Running { epoch: 1 }, spec };

@@ -5,14 +5,15 @@ use super::{Plan, stages};
 use crate::engine::observe::Observed;
 use crate::engine::step::Step;
 use crate::mutant::{Mutant, planted};
-use crate::types::{DiskRole, StopHow};
+use crate::types::StopHow;
 
-pub(super) fn plan(seen: &Observed) -> Plan {
+pub(super) fn plan(seen: &Observed, keep_data: bool) -> Plan {
     let process = seen.vmm.as_ref().map(|_| Step::EndVmm(StopHow::Force)).into_iter().collect();
     if planted(Mutant::BuryBeforeDisks) && seen.vmm.is_none() {
         return Plan::Bury;
     }
-    let root = seen.root.as_ref().map(|_| Step::RemoveVolume(DiskRole::Root));
-    let data = seen.data.as_ref().map(|_| Step::RemoveVolume(DiskRole::Data));
-    stages([process, doors(seen), root.into_iter().chain(data).collect()]).unwrap_or(Plan::Bury)
+    let data = seen.data.as_ref().filter(|_| !keep_data || planted(Mutant::DropKeptData));
+    let disks = seen.root.iter().chain(data).map(|volume| volume.id);
+    let disks = disks.chain(seen.old_roots.iter().copied()).map(Step::RemoveVolume).collect();
+    stages([process, doors(seen), disks]).unwrap_or(Plan::Bury)
 }

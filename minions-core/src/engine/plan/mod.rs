@@ -37,7 +37,7 @@ pub enum Plan {
 #[must_use]
 pub fn plan(row: &JournalRow, seen: &Observed) -> Plan {
     match (&row.entry.goal, &row.outcome) {
-        (Goal::Absent, _) => absent::plan(seen),
+        (Goal::Absent { keep_data }, _) => absent::plan(seen, *keep_data),
         (_, Some(Outcome::GivenUp { reason, .. })) => parked::plan(reason, seen),
         (Goal::Running { epoch }, _) => running::plan(row, *epoch, seen),
         (Goal::Stopped { how }, _) => stopped::plan(row, how, seen),
@@ -56,11 +56,20 @@ fn disks<'a>(
 
 /// A disk that was there and is not any more: nothing that the engine makes could replace it.
 fn lost_disk(row: &JournalRow, seen: &Observed) -> Option<Plan> {
-    if !row.provisioned || planted(Mutant::RemakeLostDisk) {
-        return None;
-    }
-    let (role, ..) = disks(row, seen).find(|(_, _, volume)| !volume.is_some_and(|volume| volume.whole))?;
-    let volume = VolumeId { vm: row.entry.vm, role };
+    let provisioned = row.provisioned.filter(|_| !planted(Mutant::RemakeLostDisk));
+    let spec = &row.entry.spec;
+    // A root disk of a new turn is still to be made; a data disk is there from the first turn on, and one that was taken
+    // over from before that.
+    let made = |role| match role {
+        DiskRole::Root => provisioned == Some(spec.root_turn),
+        DiskRole::Data => provisioned.is_some() || spec.data_from.is_some(),
+    };
+    let lost = |volume: Option<&crate::storage::VolumeStatus>| !volume.is_some_and(|volume| volume.whole);
+    let (role, ..) = disks(row, seen).find(|&(role, _, volume)| made(role) && lost(volume))?;
+    let volume = match role {
+        DiskRole::Root => spec.root_volume(row.entry.vm),
+        DiskRole::Data => VolumeId::data(spec.data_from.unwrap_or(row.entry.vm)),
+    };
     Some(Plan::GiveUp {
         kind: ErrorKind::NotFound,
         reason: StateReason::new(
@@ -75,6 +84,11 @@ fn missing_disks(row: &JournalRow, seen: &Observed) -> impl Iterator<Item = Step
     disks(row, seen)
         .filter(|(_, size, volume)| !volume.is_some_and(|volume| volume.whole && volume.size >= *size))
         .map(|(role, ..)| Step::MakeVolume(role))
+}
+
+/// The root disks whose place another one has taken.
+fn old_roots(seen: &Observed) -> Stage {
+    seen.old_roots.iter().copied().map(Step::RemoveVolume).collect()
 }
 
 /// A plan of those stages that have steps.

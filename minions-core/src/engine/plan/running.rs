@@ -1,6 +1,6 @@
 //! A guest that answers, in a monitor of the epoch that was asked for.
 
-use super::{Plan, Stage, disks, lost_disk, missing_disks, stages};
+use super::{Plan, Stage, disks, lost_disk, missing_disks, old_roots, stages};
 use crate::engine::observe::Observed;
 use crate::engine::step::Step;
 use crate::error::ErrorKind;
@@ -22,6 +22,7 @@ pub(super) fn plan(row: &JournalRow, epoch: u64, seen: &Observed) -> Plan {
     {
         return Plan::Stages(super::stopped::end(old, &StopHow::DEFAULT, seen));
     }
+    let turn = row.entry.spec.root_turn;
     let made = disks(row, seen).all(|(.., volume)| volume.is_some_and(|volume| volume.whole));
     if seen.vmm.is_some() && !made {
         // Nothing was promised for it yet, or the lost disk would have been found above: begin anew.
@@ -38,7 +39,7 @@ pub(super) fn plan(row: &JournalRow, epoch: u64, seen: &Observed) -> Plan {
         };
     }
 
-    // A disk grows only while no monitor has it open.
+    // Of a guest that runs, see below.
     let mut parts: Stage = if live.is_none() { missing_disks(row, seen).collect() } else { Vec::new() };
     let broken = |port: &PortStatus| port.nic.is_none() && !planted(Mutant::TrustBrokenPort);
     if seen.port.as_ref().is_none_or(broken) {
@@ -47,7 +48,11 @@ pub(super) fn plan(row: &JournalRow, epoch: u64, seen: &Observed) -> Plan {
     if seen.door != DoorState::Open && !(seen.door == DoorState::Stale && planted(Mutant::TrustStaleDoor)) {
         parts.push(Step::OpenDoor);
     }
-    let note = if row.provisioned || planted(Mutant::ForgetProvisioned) { vec![] } else { vec![Step::NoteProvisioned] };
+    let note = if row.provisioned == Some(turn) || planted(Mutant::ForgetProvisioned) {
+        vec![]
+    } else {
+        vec![Step::NoteProvisioned]
+    };
     let prepare = if live.is_none() { vec![Step::PrepareVmm] } else { vec![] };
     let start = if live == Some(VmmPhase::Running) { vec![] } else { vec![Step::StartVmm] };
     let ready = if seen.known.proven == Some(epoch) || planted(Mutant::AckBeforeReady) {
@@ -57,5 +62,20 @@ pub(super) fn plan(row: &JournalRow, epoch: u64, seen: &Observed) -> Plan {
     } else {
         vec![Step::AwaitReady]
     };
-    stages([parts, note, prepare, start, ready]).unwrap_or(Plan::Met)
+    let grow = if live == Some(VmmPhase::Running) { grow(row, seen) } else { [vec![], vec![], vec![]] };
+    let [disks, show, guest] = grow;
+    stages([parts, note, prepare, start, ready, disks, show, guest, old_roots(seen)]).unwrap_or(Plan::Met)
+}
+
+/// A guest that ran before its disks were to be larger is shown them, once for each generation.
+fn grow(row: &JournalRow, seen: &Observed) -> [Stage; 3] {
+    let generation = Some(row.entry.generation);
+    if row.outcome.is_some() || !seen.online_growth || [seen.known.booted, seen.known.grown].contains(&generation) {
+        return [vec![], vec![], vec![]];
+    }
+    [
+        missing_disks(row, seen).collect(),
+        vec![Step::ShowDisks],
+        disks(row, seen).map(|(role, ..)| Step::GrowGuest(role)).collect(),
+    ]
 }

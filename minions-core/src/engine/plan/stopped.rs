@@ -1,6 +1,6 @@
 //! Disks and leases, no process.
 
-use super::{Plan, Stage, lost_disk, missing_disks, stages};
+use super::{Plan, Stage, lost_disk, missing_disks, old_roots, stages};
 use crate::engine::observe::Observed;
 use crate::engine::step::Step;
 use crate::error::ErrorKind;
@@ -27,8 +27,8 @@ pub(super) fn plan(row: &JournalRow, how: &StopHow, seen: &Observed) -> Plan {
             ),
         };
     }
-    let note = if row.provisioned { vec![] } else { vec![Step::NoteProvisioned] };
-    stages([doors(seen), disks, note]).unwrap_or(Plan::Met)
+    let note = if row.provisioned == Some(row.entry.spec.root_turn) { vec![] } else { vec![Step::NoteProvisioned] };
+    stages([doors(seen), disks, note, old_roots(seen)]).unwrap_or(Plan::Met)
 }
 
 /// What is left of a VM outside its monitor and its disks.

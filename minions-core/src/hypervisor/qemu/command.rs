@@ -220,6 +220,7 @@ mod tests {
             cid: Cid::FIRST,
             secret: AgentSecret::from_bytes([0xab; 32]),
             uid: 0,
+            restore: None,
         }
     }
 

@@ -17,6 +17,8 @@ pub(super) enum QemuError {
     Epoch { id: VmId, have: u64, want: u64 },
     #[error("no monitor of {id} is alive on this host")]
     NoMonitor { id: VmId },
+    #[error("no guest of {id} runs here as was asked for")]
+    NoGuest { id: VmId },
     #[error("this hypervisor cannot open such a network port, only a tap interface and its own network")]
     Nic,
     #[error("{what} ended before it was ready: {said}")]
@@ -47,7 +49,7 @@ impl From<QemuError> for Error {
             QemuError::DirTooLong { .. } => Self::invalid("dir", text),
             QemuError::Missing { .. } => Self::not_found(text).with_reason("host_misconfigured"),
             QemuError::NoMonitor { .. } => Self::not_found(text),
-            QemuError::Epoch { .. } => Self::new(ErrorKind::Conflict, text),
+            QemuError::Epoch { .. } | QemuError::NoGuest { .. } => Self::new(ErrorKind::Conflict, text),
             QemuError::Nic => Self::new(ErrorKind::Unsupported, text),
             QemuError::Died { .. } => Self::new(ErrorKind::Unavailable, text).with_effect(Effect::Unknown),
             QemuError::Protocol(_) | QemuError::Refused { .. } => {

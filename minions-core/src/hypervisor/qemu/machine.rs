@@ -13,8 +13,8 @@ use super::places::Places;
 use super::wire::Qmp;
 use super::{QemuHypervisor, Turn};
 use crate::host::process::Process;
-use crate::hypervisor::{VmmPhase, VmmStatus};
-use crate::types::{UnixMillis, VmId};
+use crate::hypervisor::{VmmConfig, VmmPhase, VmmStatus};
+use crate::types::{Fences, UnixMillis, VmId};
 
 /// How often, and how long apart, a key is asked for whose holder cannot be seen: two seconds in all.
 const MOMENTS: u32 = 400;
@@ -114,9 +114,10 @@ impl Machine {
             && let Some(epoch) = command::epoch_of(&words, self.id)
         {
             let size = command::size_of(&words);
+            let fences = monitor.fences().map_err(QemuError::io("read what keeps a monitor apart"))?;
             let since = monitor.since().map_err(QemuError::io("read when a monitor was started"));
             match (self.settled_phase().await, since) {
-                (Ok(phase), Ok(since)) => return Ok(Some(VmmStatus { epoch, phase, since, size })),
+                (Ok(phase), Ok(since)) => return Ok(Some(VmmStatus { epoch, phase, since, size, fences })),
                 (Err(error), _) | (_, Err(error)) => {
                     // It may have died under our eyes.
                     let again = self.pair().await?;
@@ -125,7 +126,7 @@ impl Machine {
                         // hear of it. Whether its guest lives is for the guest channel to find out.
                         return match (error, monitor.since()) {
                             (QemuError::Mute, Ok(since)) => {
-                                Ok(Some(VmmStatus { epoch, phase: VmmPhase::Running, since, size }))
+                                Ok(Some(VmmStatus { epoch, phase: VmmPhase::Running, since, size, fences }))
                             }
                             (error, _) => Err(error),
                         };
@@ -146,18 +147,67 @@ impl Machine {
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
             Err(source) => return Err(QemuError::Io { what: "read what is left of a VM", source }),
         };
-        Ok(Some(VmmStatus { epoch, phase: VmmPhase::Exited, since: UnixMillis(0), size: None }))
+        Ok(Some(VmmStatus {
+            epoch,
+            phase: VmmPhase::Exited,
+            since: UnixMillis(0),
+            size: None,
+            fences: Fences::default(),
+        }))
     }
 
-    /// Lets a prepared guest run. A running one is left alone.
+    /// Lets a prepared or halted guest run. A running one is left alone.
     pub async fn boot(&self) -> Result<(), QemuError> {
         self.talk(async |qmp| {
-            if qmp.phase().await? == VmmPhase::Prepared {
+            if matches!(qmp.phase().await?, VmmPhase::Prepared | VmmPhase::Paused) {
                 qmp.ask("cont", Value::Null).await?;
             }
             Ok(())
         })
         .await
+    }
+
+    /// Halts a guest that runs.
+    pub async fn pause(&self) -> Result<(), QemuError> {
+        self.guest_of(None).await?;
+        self.talk(async |qmp| match qmp.phase().await? {
+            VmmPhase::Paused => Ok(()),
+            VmmPhase::Running => qmp.ask("stop", Value::Null).await.map(drop),
+            VmmPhase::Prepared | VmmPhase::Exited => Err(QemuError::NoGuest { id: self.id }),
+        })
+        .await
+    }
+
+    /// Shows a guest that runs how large its disks are now.
+    pub async fn show_disks(&self, config: &VmmConfig) -> Result<(), QemuError> {
+        self.guest_of(Some(config.epoch)).await?;
+        let mut sizes = Vec::new();
+        for (index, disk) in config.disks.iter().enumerate() {
+            let path = disk.path.clone();
+            let size = tokio::task::spawn_blocking(move || crate::host::files::size_of(&path)).await;
+            let size = size.map_err(io::Error::other).flatten().map_err(QemuError::io("measure a disk"))?;
+            sizes.push(json!({ "node-name": format!("d{index}"), "size": size }));
+        }
+        self.talk(async |qmp| {
+            if !matches!(qmp.phase().await?, VmmPhase::Running | VmmPhase::Paused) {
+                return Err(QemuError::NoGuest { id: self.id });
+            }
+            for size in sizes {
+                qmp.ask("block_resize", size).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// There is a monitor, of this epoch where one is given.
+    async fn guest_of(&self, epoch: Option<u64>) -> Result<(), QemuError> {
+        let monitor = self.pair().await?.monitor.ok_or(QemuError::NoGuest { id: self.id })?;
+        let have = self.epoch(&monitor)?;
+        if have.is_none() || epoch.is_some() && have != epoch {
+            return Err(QemuError::NoGuest { id: self.id });
+        }
+        Ok(())
     }
 
     pub async fn wait_exit(&self) -> Result<(), QemuError> {

@@ -26,7 +26,7 @@ mod stop;
 mod wire;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -34,7 +34,7 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use super::{ConsoleBox, Hypervisor, HypervisorCapabilities, VmmConfig, VmmStatus};
 use crate::env::{CallCx, Env};
-use crate::error::{Effect, Error, Result};
+use crate::error::{Effect, Error, ErrorKind, Result};
 use crate::host::{files, key::Holders, process};
 use crate::types::{ByteSize, StepReport, StopHow, VmId, names};
 
@@ -184,6 +184,9 @@ impl Hypervisor for QemuHypervisor {
             simulated: false,
             // QEMU opens its disks when it is started.
             early_process: false,
+            pause: true,
+            capture: false,
+            online_growth: true,
             max_vcpus: self.0.config.max_vcpus,
             min_memory: command::MIN_MEMORY,
             max_memory: self.0.config.max_memory,
@@ -205,6 +208,20 @@ impl Hypervisor for QemuHypervisor {
             Ok(report)
         })
         .await
+    }
+
+    async fn ensure_paused(&self, cx: &CallCx, id: VmId) -> Result<StepReport> {
+        self.change(cx, id, |machine| async move { machine.pause().await.map(|()| StepReport::empty()) }).await
+    }
+
+    async fn ensure_captured(&self, _: &CallCx, _: VmId, _: &Path) -> Result<StepReport> {
+        Err(Error::new(ErrorKind::Unsupported, "a guest of QEMU cannot be written down here"))
+    }
+
+    async fn ensure_disks(&self, cx: &CallCx, config: &VmmConfig) -> Result<StepReport> {
+        let (id, config) = (config.id, config.clone());
+        let show = |machine: Machine| async move { machine.show_disks(&config).await.map(|()| StepReport::empty()) };
+        self.change(cx, id, show).await
     }
 
     async fn ensure_absent(&self, cx: &CallCx, id: VmId, how: &StopHow) -> Result<StepReport> {

@@ -58,6 +58,7 @@ impl Qmp {
         let status = self.ask("query-status", Value::Null).await?;
         match status.get("status").and_then(Value::as_str) {
             Some("prelaunch" | "inmigrate") => Ok(VmmPhase::Prepared),
+            Some("paused") => Ok(VmmPhase::Paused),
             Some("shutdown" | "internal-error" | "guest-panicked") => Ok(VmmPhase::Exited),
             Some(_) => Ok(VmmPhase::Running),
             None => Err(QemuError::Protocol(short(&status))),

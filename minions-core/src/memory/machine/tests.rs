@@ -11,7 +11,7 @@ use crate::error::{ErrorKind, Result};
 use crate::guest::{AGENT_PORT, GuestChannel, GuestIoBox};
 use crate::hypervisor::{Hypervisor, VmmConfig};
 use crate::memory::{InMemoryHost, KERNEL_RELEASE};
-use crate::storage::{Storage, VolumeConfig, VolumeSource};
+use crate::storage::{Storage, StorageExt, VolumeConfig, VolumeSource};
 use crate::types::{AgentSecret, ByteSize, Cid, DiskAttachment, DiskRole, StopHow, Vcpus, VmId, VolumeId};
 
 const VM: VmId = VmId::from_bits(7);
@@ -30,7 +30,7 @@ struct Client {
 }
 
 async fn volume(host: &InMemoryHost, role: DiskRole, size: ByteSize, source: VolumeSource) -> DiskAttachment {
-    let id = VolumeId { vm: VM, role };
+    let id = VolumeId { vm: VM, role, turn: 0 };
     host.storage().ensure_volume(&cx(), &VolumeConfig { id, size, source }).await.unwrap();
     DiskAttachment { role, path: host.storage().volume(&cx(), id).await.unwrap().unwrap().path }
 }
@@ -54,6 +54,7 @@ async fn start(host: &InMemoryHost, epoch: u64) {
         cid: Cid::FIRST,
         secret: secret(),
         uid: 1,
+        restore: None,
     };
     host.guest().ensure_open(&cx(), VM, Cid::FIRST).await.unwrap();
     host.hypervisor().ensure_running(&cx(), &config).await.unwrap();

@@ -19,7 +19,7 @@ use super::{Network, NetworkCapabilities, PortConfig, PortStatus};
 use crate::env::CallCx;
 use crate::error::Result;
 use crate::host::{blocking, files};
-use crate::types::{GuestNet, NicAttachment, NicBackend, StepReport, VmId, names};
+use crate::types::{AddressPool, GuestNet, NicAttachment, NicBackend, StepReport, VmId, names};
 use error::UserError;
 use record::PortRecord;
 
@@ -110,15 +110,18 @@ impl Network for UserNetwork {
             isolated: false,
             simulated: false,
             // Behind the gateway and the resolver, with some room.
-            pool_first: self.0.config.at(16.min(u32::from(self.0.config.last()) - u32::from(self.0.config.subnet))),
-            pool_last: self.0.config.last(),
+            rate_limits: false,
+            pools: vec![AddressPool {
+                first: self.0.config.at(16.min(u32::from(self.0.config.last()) - u32::from(self.0.config.subnet))),
+                last: self.0.config.last(),
+            }],
         }
     }
 
     async fn ensure_port(&self, cx: &CallCx, config: &PortConfig) -> Result<StepReport> {
         let (id, record) = (config.id, PortRecord { ip: config.ip, mac: config.mac });
         let caps = self.capabilities();
-        if record.ip < caps.pool_first || record.ip > caps.pool_last {
+        if !caps.pools.iter().any(|pool| pool.contains(record.ip)) {
             return Err(UserError::OutsidePool(record.ip).into());
         }
         cx.bound(self.change(move |inner, known| {
@@ -164,7 +167,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::types::MacAddr;
+    use crate::types::{MacAddr, PortPolicy};
 
     fn config(bits: u128, low: u8) -> PortConfig {
         PortConfig {
@@ -172,6 +175,7 @@ mod tests {
             ip: Ipv4Addr::new(10, 213, 0, low),
             mac: MacAddr::local(u64::from(low)),
             uid: 0,
+            policy: PortPolicy::default(),
         }
     }
 

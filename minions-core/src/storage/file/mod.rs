@@ -29,7 +29,7 @@ use super::{Storage, StorageCapabilities, StorageUsage, VolumeConfig, VolumeStat
 use crate::env::{CallCx, Env};
 use crate::error::Result;
 use crate::host::{blocking, files};
-use crate::types::{ByteSize, ImageBundle, ImageId, ImageInfo, StepReport, VolumeId};
+use crate::types::{ByteSize, ImageBundle, ImageId, ImageInfo, StepReport, VmId, VolumeId};
 use error::FileError;
 
 /// The largest file that ext4 with small blocks holds, below what every filesystem that we know of does.
@@ -188,8 +188,8 @@ impl Storage for FileStorage {
         Ok(StepReport::empty())
     }
 
-    async fn volume(&self, cx: &CallCx, id: VolumeId) -> Result<Option<VolumeStatus>> {
-        self.read(cx, move |inner| volume::status(inner, id)).await
+    async fn volumes_of(&self, cx: &CallCx, vm: VmId) -> Result<Vec<VolumeStatus>> {
+        self.read(cx, move |inner| volume::of(inner, vm)).await
     }
 
     async fn volumes(&self, cx: &CallCx) -> Result<Vec<VolumeId>> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::error::ErrorKind;
 use crate::host::lock;
-use crate::storage::VolumeSource;
+use crate::storage::{StorageExt, VolumeSource};
 use crate::types::{BootFiles, FileDigest, ImageDefaults, ImageManifest, VmId};
 
 struct Lab {

@@ -12,7 +12,7 @@ use super::stage::{self, Stage};
 use super::{MAX_VOLUME, VolumeConfig, VolumeStatus};
 use crate::host::{files, lock};
 use crate::storage::VolumeSource;
-use crate::types::{ByteSize, ImageId, VolumeId, names};
+use crate::types::{ByteSize, ImageId, VmId, VolumeId, names};
 
 const DISK: &str = "disk.raw";
 const IMAGE: &str = "image";
@@ -116,17 +116,23 @@ fn in_use(disk: &File) -> Result<bool, FileError> {
     Ok(lock::is_locked(disk).map_err(&io)? || lock::is_open_elsewhere(disk).map_err(&io)? == Some(true))
 }
 
-pub(super) fn status(inner: &Inner, id: VolumeId) -> Result<Option<VolumeStatus>, FileError> {
+pub(super) fn of(inner: &Inner, vm: VmId) -> Result<Vec<VolumeStatus>, FileError> {
+    let of_this = list(inner)?.into_iter().filter(|id| id.vm == vm);
+    // One that went meanwhile is not there.
+    of_this.filter_map(|id| status(inner, id).transpose()).collect()
+}
+
+fn status(inner: &Inner, id: VolumeId) -> Result<Option<VolumeStatus>, FileError> {
     let name = names::volume(id);
     let published = (dir(inner, id), true);
     let unfinished = stage::places(&inner.tmp(), &name).map(|path| (path, false));
     for (place, whole) in std::iter::once(published).chain(unfinished) {
         let path = place.join(DISK);
         match std::fs::symlink_metadata(&path) {
-            Ok(meta) => return Ok(Some(VolumeStatus { size: ByteSize::bytes(meta.len()), path, whole })),
+            Ok(meta) => return Ok(Some(VolumeStatus { id, size: ByteSize::bytes(meta.len()), path, whole })),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && !place.is_dir() => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Some(VolumeStatus { size: ByteSize::default(), path, whole: false }));
+                return Ok(Some(VolumeStatus { id, size: ByteSize::default(), path, whole: false }));
             }
             Err(error) => return Err(FileError::Io { what: "look at a volume", source: error }),
         }

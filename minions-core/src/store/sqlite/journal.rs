@@ -12,7 +12,7 @@ use super::lease;
 use super::schema::Schema;
 use crate::env::CallCx;
 use crate::error::{ErrorKind, Result};
-use crate::store::journal::{Accepted, GoalEntry, Journal, JournalRow, LeasePool, Outcome};
+use crate::store::journal::{Accepted, GoalEntry, Journal, JournalRow, LeasePool, Outcome, Tombstone};
 use crate::types::{AgentSecret, Generation, Goal, VmId};
 
 /// A tombstone is a row of `vm` that is `buried`: it keeps the id, the short id and the generation.
@@ -48,7 +48,15 @@ CREATE TABLE freed (
 CREATE INDEX freed_turn ON freed (kind, turn);
 ";
 
-pub(super) const SCHEMA: Schema = Schema { application_id: 0x6d6e_6a72, migrations: &[VERSION_1] };
+/// A tombstone may keep a data disk, which one row at a time takes over. `provisioned` counts from 1: one more than the turn of
+/// the root disk.
+const VERSION_2: &str = "
+ALTER TABLE vm ADD COLUMN keeps INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE vm ADD COLUMN data_from BLOB;
+CREATE UNIQUE INDEX vm_data_from ON vm (data_from) WHERE data_from IS NOT NULL;
+";
+
+pub(super) const SCHEMA: Schema = Schema { application_id: 0x6d6e_6a72, migrations: &[VERSION_1, VERSION_2] };
 
 /// A [`Journal`] in one SQLite file.
 ///
@@ -110,8 +118,8 @@ impl Journal for SqliteJournal {
         self.database.read(cx, move |reader| rows(reader, after, limit)).await
     }
 
-    async fn provisioned(&self, cx: &CallCx, vm: VmId) -> Result<()> {
-        self.database.write(cx, move |writer| provisioned(writer, vm)).await
+    async fn provisioned(&self, cx: &CallCx, vm: VmId, turn: u32) -> Result<()> {
+        self.database.write(cx, move |writer| provisioned(writer, vm, turn)).await
     }
 
     async fn settle(&self, cx: &CallCx, vm: VmId, generation: Generation, outcome: &Outcome) -> Result<bool> {
@@ -123,9 +131,12 @@ impl Journal for SqliteJournal {
         self.database.write(cx, move |writer| bury(writer, vm, generation)).await
     }
 
-    async fn buried(&self, cx: &CallCx, vm: VmId) -> Result<bool> {
-        let known = move |reader: &Connection| Ok(known(reader, vm)?.is_some_and(|known| known.buried));
-        self.database.read(cx, known).await
+    async fn tombstone(&self, cx: &CallCx, vm: VmId) -> Result<Option<Tombstone>> {
+        let tombstone = move |reader: &Connection| {
+            let buried = known(reader, vm)?.filter(|known| known.buried);
+            Ok(buried.map(|known| Tombstone { keeps_data: known.keeps }))
+        };
+        self.database.read(cx, tombstone).await
     }
 }
 
@@ -138,15 +149,17 @@ struct Known {
     generation: Generation,
     buried: bool,
     absent: bool,
+    keeps: bool,
 }
 
 fn known(connection: &Connection, vm: VmId) -> Sql<Option<Known>> {
-    let mut statement = connection.prepare_cached("SELECT generation, buried, absent FROM vm WHERE id = ?1")?;
+    let mut statement = connection.prepare_cached("SELECT generation, buried, absent, keeps FROM vm WHERE id = ?1")?;
     first(&mut statement, [column::id(vm.bits())], |row| {
         Ok(Known {
             generation: Generation(column::unsigned(row, "generation")?),
             buried: row.get("buried")?,
             absent: row.get("absent")?,
+            keeps: row.get("keeps")?,
         })
     })
 }
@@ -168,15 +181,20 @@ fn journal_row(row: &Row<'_>) -> Sql<JournalRow> {
     Ok(JournalRow {
         entry: column::from_json(row, "entry")?,
         lease: lease::read(row)?,
-        provisioned: row.get("provisioned")?,
+        provisioned: row.get::<_, u32>("provisioned")?.checked_sub(1),
         outcome: column::optional_json(row, "outcome")?,
     })
 }
 
 fn accept(writer: &Connection, pool: &LeasePool, entry: &GoalEntry, secret: &AgentSecret) -> Sql<Accepted> {
-    let absent = entry.goal == Goal::Absent;
+    let absent = entry.goal.is_absent();
     let known = known(writer, entry.vm)?;
     match &known {
+        Some(known) if known.buried && removes(known, entry) => {
+            kept(writer, entry.vm)?;
+            unbury(writer, entry)?;
+            lease::lend(writer, pool, entry.vm, secret)?;
+        }
         Some(known) if known.buried && absent => return Ok(Accepted::Gone),
         None if absent => return entomb(writer, entry),
         Some(known) if known.buried => {
@@ -190,12 +208,42 @@ fn accept(writer: &Connection, pool: &LeasePool, entry: &GoalEntry, secret: &Age
         Some(known) if known.generation == entry.generation => {}
         Some(_) => update(writer, entry, absent)?,
         None => {
+            if let Some(from) = entry.spec.data_from {
+                kept(writer, from)?;
+            }
             insert(writer, entry)?;
             lease::lend(writer, pool, entry.vm, secret)?;
         }
     }
     let row = row(writer, entry.vm)?.ok_or_else(|| SqliteError::row("lease", "a row without its lease"))?;
     Ok(Accepted::Row(Box::new(row)))
+}
+
+/// Whether an entry asks for the data disk to go that a tombstone keeps.
+fn removes(known: &Known, entry: &GoalEntry) -> bool {
+    entry.goal == Goal::ABSENT && known.keeps && known.generation < entry.generation
+}
+
+/// Whether the data disk of a VM that was destroyed can be had.
+fn kept(writer: &Connection, from: VmId) -> Sql<()> {
+    if !known(writer, from)?.is_some_and(|known| known.buried && known.keeps) {
+        let message = format!("{from} left no data disk on this host");
+        return Err(SqliteError::rule(ErrorKind::NotFound, "disk_unknown", message));
+    }
+    let mut statement = writer.prepare_cached("SELECT 1 FROM vm WHERE data_from = ?1")?;
+    if first(&mut statement, [column::id(from.bits())], |_| Ok(()))?.is_some() {
+        let message = format!("another vm has the data disk of {from}");
+        return Err(SqliteError::rule(ErrorKind::Conflict, "disk_in_use", message));
+    }
+    Ok(())
+}
+
+/// A tombstone is a row again, until what it kept is gone.
+fn unbury(writer: &Connection, entry: &GoalEntry) -> Sql<()> {
+    let sql = "UPDATE vm SET buried = 0, keeps = 0, generation = ?2, absent = 1, entry = ?3 WHERE id = ?1";
+    let generation = column::integer(entry.generation.0, "generation")?;
+    writer.prepare_cached(sql)?.execute((column::id(entry.vm.bits()), generation, column::json(entry, "entry")?))?;
+    Ok(())
 }
 
 /// A tombstone for a VM that never had a row. Where its short name is another's, that one keeps it from ever getting one.
@@ -208,13 +256,14 @@ fn entomb(writer: &Connection, entry: &GoalEntry) -> Sql<Accepted> {
 }
 
 fn insert(writer: &Connection, entry: &GoalEntry) -> Sql<()> {
-    let sql = "INSERT INTO vm (id, short, generation, absent, entry) VALUES (?1, ?2, ?3, 0, ?4)";
+    let sql = "INSERT INTO vm (id, short, generation, absent, entry, data_from) VALUES (?1, ?2, ?3, 0, ?4, ?5)";
     let generation = column::integer(entry.generation.0, "generation")?;
     let done = writer.prepare_cached(sql)?.execute((
         column::id(entry.vm.bits()),
         entry.vm.short(),
         generation,
         column::json(entry, "entry")?,
+        entry.spec.data_from.map(|from| column::id(from.bits())),
     ));
     match done {
         Err(error) if error.to_string().contains("vm.short") => {
@@ -233,12 +282,12 @@ fn update(writer: &Connection, entry: &GoalEntry, absent: bool) -> Sql<()> {
     Ok(())
 }
 
-fn provisioned(writer: &Connection, vm: VmId) -> Sql<()> {
+fn provisioned(writer: &Connection, vm: VmId, turn: u32) -> Sql<()> {
     match known(writer, vm)? {
         Some(known) if !known.buried => {
             let mut statement =
-                writer.prepare_cached("UPDATE vm SET provisioned = 1 WHERE id = ?1 AND NOT provisioned")?;
-            statement.execute([column::id(vm.bits())])?;
+                writer.prepare_cached("UPDATE vm SET provisioned = ?2 WHERE id = ?1 AND provisioned < ?2")?;
+            statement.execute((column::id(vm.bits()), i64::from(turn) + 1))?;
             Ok(())
         }
         _ => Err(SqliteError::rule(ErrorKind::NotFound, "vm_unknown", format!("this host has no vm {vm}"))),
@@ -256,9 +305,17 @@ fn bury(writer: &Connection, vm: VmId, generation: Generation) -> Sql<()> {
     match known(writer, vm)? {
         Some(known) if known.buried => Ok(()),
         Some(known) if known.absent && known.generation == generation => {
+            let row = row(writer, vm)?.ok_or_else(|| SqliteError::row("lease", "a row without its lease"))?;
+            let keeps = row.entry.goal != Goal::ABSENT && row.entry.spec.data.is_some();
+            let from = row.entry.spec.data_from;
             lease::free(writer, vm)?;
-            let sql = "UPDATE vm SET buried = 1, entry = NULL, outcome = NULL WHERE id = ?1";
-            writer.prepare_cached(sql)?.execute([column::id(vm.bits())])?;
+            let sql =
+                "UPDATE vm SET buried = 1, entry = NULL, outcome = NULL, data_from = NULL, keeps = ?2 WHERE id = ?1";
+            writer.prepare_cached(sql)?.execute((column::id(vm.bits()), keeps && from.is_none()))?;
+            if let Some(from) = from {
+                let sql = "UPDATE vm SET keeps = ?2 WHERE id = ?1 AND buried";
+                writer.prepare_cached(sql)?.execute((column::id(from.bits()), keeps))?;
+            }
             Ok(())
         }
         _ => {

@@ -66,7 +66,7 @@ pub async fn quotas_count_what_is_stopped_and_forget_tombstones<S: FleetStore + 
     for (vms, disk, memory) in [(0, disk, memory), (1, disk - 1, memory), (1, disk, memory - 1)] {
         refused(scene.commit(guards(vms, disk, memory)).await, ErrorKind::Exhausted, "quota");
     }
-    let deleting = VmRow { goal: Goal::Absent, ..vm };
+    let deleting = VmRow { goal: Goal::ABSENT, ..vm };
     scene.write(vec![Write::UpdateVm(deleting.clone())]).await.unwrap();
     refused(scene.commit(guards(0, 0, 0)).await, ErrorKind::Exhausted, "quota");
     scene.destroy(&deleting, 10).await;

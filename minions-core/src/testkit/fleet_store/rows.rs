@@ -33,6 +33,7 @@ impl<S: FleetStore + ?Sized> Scene<S> {
                 memory: ByteSize::mib(256),
                 root: ByteSize::gib(2),
                 data: None,
+                ..VmSpec::of(ImageId::from_digest([3; 32]))
             },
             goal: Goal::Running { epoch: 1 },
             generation: Generation(1),
@@ -76,7 +77,7 @@ impl<S: FleetStore + ?Sized> Scene<S> {
 
     /// Makes a tombstone of it.
     pub(super) async fn destroy(&self, row: &VmRow, at: u64) -> VmRow {
-        let row = VmRow { goal: Goal::Absent, deleted: Some(UnixMillis(at)), ..row.clone() };
+        let row = VmRow { goal: Goal::ABSENT, deleted: Some(UnixMillis(at)), ..row.clone() };
         self.write(vec![Write::UpdateVm(row.clone())]).await.unwrap();
         row
     }

@@ -19,7 +19,7 @@ pub async fn an_accepted_entry_reads_back_with_its_lease<J: Journal + ?Sized>(
     let entry = GoalEntry { goal: Goal::Stopped { how: StopHow::Force }, ..scene.entry() };
     let row = scene.taken_on(&entry).await;
     assert_eq!(row.entry, entry);
-    assert_eq!((row.provisioned, &row.outcome), (false, &None));
+    assert_eq!((row.provisioned, &row.outcome), (None, &None));
     assert!((pool.ip_first..=pool.ip_last).contains(&row.lease.ip), "{:?}", row.lease);
     assert!((pool.uid_first..pool.uid_first + pool.uid_count).contains(&row.lease.uid), "{:?}", row.lease);
     assert_eq!(row.lease.secret, secret(1));
@@ -52,7 +52,7 @@ pub async fn a_lower_generation_is_refused<J: Journal + ?Sized>(
     let scene = Scene::new(make, folder, pool(9)).await;
     let entry = GoalEntry { generation: Generation(5), ..scene.entry() };
     let row = scene.taken_on(&entry).await;
-    for goal in [Goal::Running { epoch: 9 }, Goal::Absent] {
+    for goal in [Goal::Running { epoch: 9 }, Goal::ABSENT] {
         let late = GoalEntry { generation: Generation(4), goal, ..entry.clone() };
         refused(scene.accept(&late).await, ErrorKind::Conflict, "stale_generation");
     }
@@ -66,7 +66,7 @@ pub async fn a_higher_generation_keeps_the_lease_and_forgets_the_outcome<J: Jour
 ) {
     let scene = Scene::new(make, folder, pool(9)).await;
     let row = scene.row().await;
-    scene.journal.provisioned(&cx(), row.entry.vm).await.unwrap();
+    scene.journal.provisioned(&cx(), row.entry.vm, 0).await.unwrap();
     assert!(scene.journal.settle(&cx(), row.entry.vm, row.entry.generation, &Outcome::Met).await.unwrap());
     let mut entry = GoalEntry {
         generation: Generation(7),
@@ -80,7 +80,7 @@ pub async fn a_higher_generation_keeps_the_lease_and_forgets_the_outcome<J: Jour
         Accepted::Gone => panic!("it is not gone"),
     };
     assert_eq!(next.entry, entry);
-    assert_eq!((&next.lease, next.provisioned, &next.outcome), (&row.lease, true, &None));
+    assert_eq!((&next.lease, next.provisioned, &next.outcome), (&row.lease, Some(0), &None));
     assert_eq!(scene.read(entry.vm).await, Some(next));
 }
 
@@ -112,11 +112,11 @@ pub async fn made_disks_stay_made<J: Journal + ?Sized>(
     let vm = scene.row().await.entry.vm;
     let other = scene.row().await.entry.vm;
     for _ in 0..2 {
-        scene.journal.provisioned(&cx(), vm).await.unwrap();
-        assert!(scene.read(vm).await.unwrap().provisioned);
+        scene.journal.provisioned(&cx(), vm, 0).await.unwrap();
+        assert_eq!(scene.read(vm).await.unwrap().provisioned, Some(0));
     }
-    assert!(!scene.read(other).await.unwrap().provisioned, "it is noted of one VM only");
-    let error = scene.journal.provisioned(&cx(), scene.env.vm_id()).await.expect_err("there is no such VM");
+    assert_eq!(scene.read(other).await.unwrap().provisioned, None, "it is noted of one VM only");
+    let error = scene.journal.provisioned(&cx(), scene.env.vm_id(), 0).await.expect_err("there is no such VM");
     assert_eq!(error.kind(), ErrorKind::NotFound);
 }
 

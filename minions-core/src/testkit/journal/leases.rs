@@ -29,7 +29,7 @@ pub async fn no_two_rows_share_a_lease<J: Journal + ?Sized>(
         let row = scene.row().await;
         let goal = match nth % 3 {
             0 => Goal::Stopped { how: StopHow::Force },
-            1 => Goal::Absent,
+            1 => Goal::ABSENT,
             _ => continue,
         };
         scene.taken_on(&GoalEntry { goal, generation: row.entry.generation.next(), ..row.entry }).await;

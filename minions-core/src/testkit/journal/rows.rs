@@ -43,6 +43,7 @@ impl<J: Journal + ?Sized> Scene<J> {
                 memory: ByteSize::mib(128),
                 root: ByteSize::gib(1),
                 data: Some(ByteSize::gib(2)),
+                ..VmSpec::of(ImageId::from_digest([5; 32]))
             },
         }
     }
@@ -85,7 +86,7 @@ pub(super) fn secret(byte: u8) -> AgentSecret {
 
 /// The next generation of an entry, and its last.
 pub(super) fn absent(entry: &GoalEntry) -> GoalEntry {
-    GoalEntry { goal: Goal::Absent, generation: entry.generation.next(), ..entry.clone() }
+    GoalEntry { goal: Goal::ABSENT, generation: entry.generation.next(), ..entry.clone() }
 }
 
 /// The call was refused with this kind and reason.

@@ -21,7 +21,7 @@ pub async fn absence_of_what_never_was_leaves_a_tombstone_and_nothing_else<J: Jo
         assert_eq!(scene.accept(&entry).await.unwrap(), Accepted::Gone);
         assert_eq!(scene.read(entry.vm).await, None);
         assert_eq!(scene.all().await, []);
-        assert!(scene.journal.buried(&cx(), entry.vm).await.unwrap());
+        assert!(scene.journal.tombstone(&cx(), entry.vm).await.unwrap().is_some());
     }
     for generation in [late.generation, entry.generation, entry.generation.next()] {
         refused(scene.accept(&GoalEntry { generation, ..late.clone() }).await, ErrorKind::Conflict, "gone");
@@ -43,7 +43,7 @@ pub async fn absence_of_what_is_named_like_another_does_not_touch_the_other<J: J
     assert_eq!(scene.read(row.entry.vm).await, Some(row.clone()));
     assert!(scene.accept(&late).await.is_err());
     scene.bury(&row).await;
-    assert!(scene.journal.buried(&cx(), row.entry.vm).await.unwrap());
+    assert!(scene.journal.tombstone(&cx(), row.entry.vm).await.unwrap().is_some());
     assert!(scene.accept(&late).await.is_err());
     assert_eq!(scene.all().await, []);
 }
@@ -65,19 +65,19 @@ pub async fn a_burial_needs_the_goal_of_absence_at_its_generation<J: Journal + ?
         scene.taken_on(&GoalEntry { goal, generation, ..row.entry.clone() }).await;
         assert_eq!(bury(generation.0).await.expect_err("it shall live").kind(), ErrorKind::Conflict);
     }
-    let last = GoalEntry { goal: Goal::Absent, generation: Generation(9), ..row.entry.clone() };
+    let last = GoalEntry { goal: Goal::ABSENT, generation: Generation(9), ..row.entry.clone() };
     let before = scene.taken_on(&last).await;
     for other in [3, 8, 10] {
         assert_eq!(bury(other).await.expect_err("another generation").kind(), ErrorKind::Conflict);
     }
     assert_eq!(scene.read(vm).await, Some(before), "what is refused changes nothing");
-    assert!(!scene.journal.buried(&cx(), vm).await.unwrap());
+    assert!(scene.journal.tombstone(&cx(), vm).await.unwrap().is_none());
     for _ in 0..2 {
         bury(9).await.expect("a repeat is fine");
-        assert!(scene.journal.buried(&cx(), vm).await.unwrap());
+        assert!(scene.journal.tombstone(&cx(), vm).await.unwrap().is_some());
         assert_eq!(scene.read(vm).await, None);
     }
-    assert!(!scene.journal.buried(&cx(), scene.env.vm_id()).await.unwrap());
+    assert!(scene.journal.tombstone(&cx(), scene.env.vm_id()).await.unwrap().is_none());
 }
 
 /// INV-4 and INV-13, past the tombstone.
@@ -92,13 +92,13 @@ pub async fn an_id_with_a_tombstone_never_gets_a_row_again<J: Journal + ?Sized>(
     for generation in [0, 1, 2, 3, 1_000] {
         let entry = GoalEntry { generation: Generation(generation), ..row.entry.clone() };
         refused(scene.accept(&entry).await, ErrorKind::Conflict, "gone");
-        let entry = GoalEntry { goal: Goal::Absent, ..entry };
+        let entry = GoalEntry { goal: Goal::ABSENT, ..entry };
         assert_eq!(scene.accept(&entry).await.unwrap(), Accepted::Gone);
     }
     assert!(!scene.journal.settle(&cx(), vm, Generation(2), &Outcome::Met).await.unwrap());
-    assert_eq!(scene.journal.provisioned(&cx(), vm).await.expect_err("it is gone").kind(), ErrorKind::NotFound);
+    assert_eq!(scene.journal.provisioned(&cx(), vm, 0).await.expect_err("it is gone").kind(), ErrorKind::NotFound);
     assert_eq!(scene.all().await, []);
-    assert!(scene.journal.buried(&cx(), vm).await.unwrap());
+    assert!(scene.journal.tombstone(&cx(), vm).await.unwrap().is_some());
 }
 
 /// Two ids that end alike would name the same things.

@@ -9,14 +9,14 @@ use crate::error::ErrorKind;
 use crate::network::{Network, PortConfig};
 use crate::testkit::cx;
 use crate::testkit::drops::polled;
-use crate::types::{MacAddr, VmId};
+use crate::types::{MacAddr, PortPolicy, VmId};
 
 /// The `number`-th port of the pool.
 fn port(network: &(impl Network + ?Sized), number: u32) -> PortConfig {
-    let first = u32::from(network.capabilities().pool_first);
+    let first = u32::from(network.capabilities().pools[0].first);
     let id = VmId::from_bits(Env::seeded(u64::from(number)).ids.next_bits());
     let (ip, mac) = (Ipv4Addr::from(first + number), MacAddr::local(0x77_0000 + u64::from(number)));
-    PortConfig { id, ip, mac, uid: 70_000 + number }
+    PortConfig { id, ip, mac, uid: 70_000 + number, policy: PortPolicy::default() }
 }
 
 pub async fn the_pool_is_a_range_and_does_not_change<N: Network + ?Sized>(
@@ -25,7 +25,7 @@ pub async fn the_pool_is_a_range_and_does_not_change<N: Network + ?Sized>(
 ) {
     let network = make(folder.to_owned()).await;
     let before = network.capabilities();
-    assert!(before.pool_first <= before.pool_last, "{before:?}");
+    assert!(!before.pools.is_empty() && before.pools.iter().all(|pool| pool.first <= pool.last), "{before:?}");
     network.ensure_port(&cx(), &port(&*network, 0)).await.unwrap();
     assert_eq!(network.capabilities(), before);
 }

@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use hmac_sha256::Hash;
 
 use crate::env::Env;
-use crate::storage::{DynStorage, VolumeConfig, VolumeSource, VolumeStatus};
+use crate::storage::{DynStorage, StorageExt, VolumeConfig, VolumeSource, VolumeStatus};
 use crate::testkit::cx;
-use crate::types::{ByteSize, DiskRole, ImageBundle, VmId, VolumeId};
+use crate::types::{ByteSize, ImageBundle, VmId, VolumeId};
 
 /// Looks at a volume's bytes, and changes them as its guest would.
 #[async_trait]
@@ -84,7 +84,7 @@ impl Stage {
     }
 
     pub fn id(&self) -> VolumeId {
-        VolumeId { vm: self.vm(), role: DiskRole::Root }
+        VolumeId::root(self.vm())
     }
 
     pub fn vm(&self) -> VmId {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::scene::{Stage, StorageScene};
 use crate::error::ErrorKind;
-use crate::storage::{VolumeConfig, VolumeSource};
+use crate::storage::{StorageExt, VolumeConfig, VolumeSource};
 use crate::testkit::drops::polled;
 use crate::testkit::{cx, skip};
 use crate::types::{ByteSize, ImageId};
