@@ -65,7 +65,7 @@ impl Storage for MapStorage {
 
     async fn usage(&self, _: &CallCx) -> Result<StorageUsage> {
         let used = self.maps().volumes.values().map(|volume| volume.size.get()).sum();
-        Ok(StorageUsage { total: Self::MAX, used: ByteSize::bytes(used) })
+        Ok(StorageUsage { total: Self::MAX, used: ByteSize::bytes(used), metadata: None })
     }
 
     async fn ensure_image(&self, _: &CallCx, bundle: &ImageBundle) -> Result<StepReport> {
@@ -150,6 +150,7 @@ impl Storage for MapStorage {
             size: volume.size,
             path: id.to_string().into(),
             whole: true,
+            active: true,
         };
         Ok(maps.volumes.iter().filter(|(id, _)| id.vm == vm).map(status).collect())
     }

@@ -30,7 +30,7 @@ fn vmms() -> Vec<Option<VmmStatus>> {
 }
 
 fn volume(size: ByteSize, whole: bool) -> VolumeStatus {
-    VolumeStatus { id: VolumeId::root(VmId::from_bits(1)), size, path: "/v".into(), whole }
+    VolumeStatus { id: VolumeId::root(VmId::from_bits(1)), size, path: "/v".into(), whole, active: true }
 }
 
 fn named(volumes: Vec<Option<VolumeStatus>>, id: VolumeId) -> Vec<Option<VolumeStatus>> {

@@ -16,7 +16,10 @@ use crate::error::{Error, Result};
 
 /// Runs file work off the runtime's threads. The work goes on when the caller is dropped, so it must hold whatever
 /// keeps others away.
-#[cfg_attr(not(any(feature = "image", feature = "qemu")), expect(dead_code, reason = "some adapters need none of it"))]
+#[cfg_attr(
+    not(any(feature = "file-storage", feature = "image", feature = "lvm", feature = "qemu")),
+    expect(dead_code, reason = "some adapters need none of it")
+)]
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,

@@ -97,7 +97,7 @@ impl Storage for InMemoryStorage {
     async fn usage(&self, cx: &CallCx) -> Result<StorageUsage> {
         takes(cx, self.timings().observe).await?;
         let model = self.0.lock();
-        Ok(StorageUsage { total: model.settings.limits.storage, used: ByteSize::bytes(model.used()) })
+        Ok(StorageUsage { total: model.settings.limits.storage, used: ByteSize::bytes(model.used()), metadata: None })
     }
 
     async fn ensure_image(&self, cx: &CallCx, bundle: &ImageBundle) -> Result<StepReport> {
@@ -168,6 +168,7 @@ impl Storage for InMemoryStorage {
                 size: volume.size,
                 path: volume_path(*id),
                 whole: volume.whole,
+                active: true,
             })
             .collect())
     }

@@ -1,7 +1,11 @@
 //! Port 2: images and volumes of one host.
 
+#[cfg(any(feature = "file-storage", feature = "lvm"))]
+mod bundle;
 #[cfg(feature = "file-storage")]
 pub mod file;
+#[cfg(feature = "lvm")]
+pub mod lvm;
 
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -45,6 +49,9 @@ pub struct VolumeStatus {
     /// Whether it is published. `false`: left by a call that did not finish; the same call repeated finishes it, and
     /// `ensure_volume_absent` clears it away. A monitor never opens such a one.
     pub whole: bool,
+    /// Whether a monitor can open it now. `false`: it is there and keeps its bytes, but the host has not made its device
+    /// yet, or has taken it away; the same `ensure_volume` repeated makes it.
+    pub active: bool,
 }
 
 /// What a storage can do.
@@ -63,6 +70,18 @@ pub struct StorageCapabilities {
 /// How full a storage is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct StorageUsage {
+    /// All of it.
+    pub total: ByteSize,
+    /// What is used.
+    pub used: ByteSize,
+    /// How full what it keeps books in is, where that has room of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<StorageFill>,
+}
+
+/// How full a part of a storage is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct StorageFill {
     /// All of it.
     pub total: ByteSize,
     /// What is used.

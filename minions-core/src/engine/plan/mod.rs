@@ -79,10 +79,10 @@ fn lost_disk(row: &JournalRow, seen: &Observed) -> Option<Plan> {
     })
 }
 
-/// The disks that are still to be made, finished or grown.
+/// The disks that are still to be made, finished, grown, or brought back by the host.
 fn missing_disks(row: &JournalRow, seen: &Observed) -> impl Iterator<Item = Step> {
     disks(row, seen)
-        .filter(|(_, size, volume)| !volume.is_some_and(|volume| volume.whole && volume.size >= *size))
+        .filter(|(_, size, volume)| !volume.is_some_and(|volume| volume.whole && volume.active && volume.size >= *size))
         .map(|(role, ..)| Step::MakeVolume(role))
 }
 

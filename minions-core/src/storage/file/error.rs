@@ -2,14 +2,13 @@ use std::io;
 
 use crate::error::{Effect, Error, ErrorKind};
 use crate::host::error::kind_of;
+use crate::storage::bundle::BundleError;
 use crate::types::{ByteSize, ImageId, VolumeId};
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FileError {
-    #[error("the {field} {what}")]
-    Source { field: &'static str, what: String },
-    #[error("the files are not those of {want}: they make {have}")]
-    Digest { want: ImageId, have: ImageId },
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
     #[error("no image {0} here; build or import it first")]
     NoImage(ImageId),
     #[error("{image} is needed by the volume {volume}")]
@@ -46,8 +45,7 @@ impl From<FileError> for Error {
     fn from(error: FileError) -> Self {
         let text = error.to_string();
         match error {
-            FileError::Source { field, .. } => Self::invalid(field, text).with_reason("image_invalid"),
-            FileError::Digest { .. } => Self::invalid("id", text).with_reason("image_invalid"),
+            FileError::Bundle(error) => error.into(),
             FileError::NoImage(_) | FileError::NoVolume(_) => Self::not_found(text),
             FileError::ImageInUse { .. } | FileError::InUse(_) => Self::new(ErrorKind::Conflict, text),
             FileError::Shrink { .. } | FileError::TooLarge { .. } => Self::invalid("size", text),

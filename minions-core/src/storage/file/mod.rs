@@ -15,16 +15,15 @@ mod copy;
 mod error;
 mod image;
 mod reflink;
-mod stage;
 mod volume;
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, RwLock};
+use tokio::sync::RwLock;
 
+use super::bundle::{self, Turns, stage};
 use super::{Storage, StorageCapabilities, StorageUsage, VolumeConfig, VolumeStatus};
 use crate::env::{CallCx, Env};
 use crate::error::Result;
@@ -44,8 +43,8 @@ struct Inner {
     dir: PathBuf,
     copy_on_write: bool,
     env: Env,
-    /// One change at a time for each image and volume. The guard goes with the file work, not with the caller.
-    turns: Mutex<HashMap<String, Arc<AsyncMutex<()>>>>,
+    /// One change at a time for each image and volume.
+    turns: Turns,
     /// Read while a volume is made, written while an image goes: so no volume outlives its image by a hair's breadth.
     images_stay: Arc<RwLock<()>>,
 }
@@ -60,19 +59,9 @@ impl FileStorage {
             }
             stage::clear(&dir.join("tmp"))?;
             let copy_on_write = reflink::works_in(&dir.join("tmp"))?;
-            Ok(Self(Arc::new(Inner { dir, copy_on_write, env, turns: Mutex::default(), images_stay: Arc::default() })))
+            Ok(Self(Arc::new(Inner { dir, copy_on_write, env, turns: Turns::default(), images_stay: Arc::default() })))
         })
         .await
-    }
-
-    async fn turn(&self, name: String) -> OwnedMutexGuard<()> {
-        let turn = {
-            let mut turns = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner);
-            // Only our map holds an idle turn: forget those, so that the map is as small as the work at hand.
-            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-            turns.entry(name).or_default().clone()
-        };
-        turn.lock_owned().await
     }
 
     /// File work in turn. It goes on when the caller is gone, and the next one waits for it.
@@ -83,7 +72,7 @@ impl FileStorage {
         work: impl FnOnce(&Inner) -> Result<T, FileError> + Send + 'static,
     ) -> Result<T> {
         cx.bound(async {
-            let turn = self.turn(name).await;
+            let turn = self.0.turns.take(name).await;
             let inner = self.0.clone();
             blocking(move || {
                 let result = work(&inner);
@@ -139,7 +128,11 @@ impl Storage for FileStorage {
             let stat = rustix::fs::statvfs(&inner.dir).map_err(|error| FileError::from_errno("measure", error))?;
             let total = stat.f_blocks.saturating_mul(stat.f_frsize);
             let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-            Ok(StorageUsage { total: ByteSize::bytes(total), used: ByteSize::bytes(total.saturating_sub(free)) })
+            Ok(StorageUsage {
+                total: ByteSize::bytes(total),
+                used: ByteSize::bytes(total.saturating_sub(free)),
+                metadata: None,
+            })
         })
         .await
     }
@@ -164,7 +157,7 @@ impl Storage for FileStorage {
     }
 
     async fn images(&self, cx: &CallCx) -> Result<Vec<ImageInfo>> {
-        self.read(cx, image::list).await
+        self.read(cx, |inner| Ok(bundle::list(&inner.images())?)).await
     }
 
     async fn ensure_volume(&self, cx: &CallCx, config: &VolumeConfig) -> Result<StepReport> {

@@ -220,7 +220,7 @@ async fn what_a_crash_left_half_made_is_never_seen_and_cleared_at_the_next_start
     assert_eq!(std::fs::read(status.path).unwrap()[..4], [7; 4]);
     // And a start clears what nobody repeats, but not what somebody works on.
     files::make_dir(&half).unwrap();
-    let busy = stage::Stage::begin(&lab.dir.join("s/tmp"), "busy").unwrap();
+    let busy = crate::storage::bundle::stage::Stage::begin(&lab.dir.join("s/tmp"), "busy").unwrap();
     FileStorage::open(&lab.dir.join("s"), Env::system()).await.unwrap();
     assert_eq!(files::names(&lab.dir.join("s/tmp")).unwrap(), ["busy"]);
     drop(busy);

@@ -8,10 +8,11 @@ use super::Inner;
 use super::copy::clone_or_sparse;
 use super::error::FileError;
 use super::image;
-use super::stage::{self, Stage};
 use super::{MAX_VOLUME, VolumeConfig, VolumeStatus};
 use crate::host::{files, lock};
 use crate::storage::VolumeSource;
+use crate::storage::bundle;
+use crate::storage::bundle::stage::{self, Stage};
 use crate::types::{ByteSize, ImageId, VmId, VolumeId, names};
 
 const DISK: &str = "disk.raw";
@@ -56,7 +57,7 @@ fn grow(inner: &Inner, config: &VolumeConfig, disk: &File) -> Result<(), FileErr
     let (same, least) = match config.source {
         VolumeSource::Empty => (began.is_none(), ByteSize::default()),
         VolumeSource::Image(id) => {
-            (began == Some(id), image::info(inner, id)?.map(|info| info.root_size).unwrap_or_default())
+            (began == Some(id), bundle::info(&inner.images(), id)?.map(|info| info.root_size).unwrap_or_default())
         }
     };
     if !same {
@@ -95,7 +96,7 @@ fn make(inner: &Inner, config: &VolumeConfig) -> Result<(), FileError> {
     disk.set_len(size.get()).map_err(&io)?;
     disk.sync_all().map_err(&io)?;
     drop(disk);
-    stage.publish(&dir(inner, config.id))
+    Ok(stage.publish(&dir(inner, config.id))?)
 }
 
 pub(super) fn ensure_absent(inner: &Inner, id: VolumeId) -> Result<(), FileError> {
@@ -107,7 +108,7 @@ pub(super) fn ensure_absent(inner: &Inner, id: VolumeId) -> Result<(), FileError
         drop(disk);
         stage::remove(&inner.tmp(), &dir(inner, id), &name)?;
     }
-    stage::clear_one(&inner.tmp(), &name)
+    Ok(stage::clear_one(&inner.tmp(), &name)?)
 }
 
 /// QEMU locks the disks that it opens; of a process that locks nothing, the filesystem knows.
@@ -129,10 +130,12 @@ fn status(inner: &Inner, id: VolumeId) -> Result<Option<VolumeStatus>, FileError
     for (place, whole) in std::iter::once(published).chain(unfinished) {
         let path = place.join(DISK);
         match std::fs::symlink_metadata(&path) {
-            Ok(meta) => return Ok(Some(VolumeStatus { id, size: ByteSize::bytes(meta.len()), path, whole })),
+            Ok(meta) => {
+                return Ok(Some(VolumeStatus { id, size: ByteSize::bytes(meta.len()), path, whole, active: whole }));
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && !place.is_dir() => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Some(VolumeStatus { id, size: ByteSize::default(), path, whole: false }));
+                return Ok(Some(VolumeStatus { id, size: ByteSize::default(), path, whole: false, active: false }));
             }
             Err(error) => return Err(FileError::Io { what: "look at a volume", source: error }),
         }

@@ -5,7 +5,7 @@ mod scene;
 mod volumes;
 
 pub use images::*;
-pub use scene::{FileProbe, Probe, StorageScene};
+pub use scene::{FileProbe, HoldingProbe, Probe, StorageScene};
 pub use volumes::*;
 
 /// Checks a [`Storage`](crate::storage::Storage): `storage_suite!(name, async |folder| StorageScene { … })`.

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 
-use super::error::FileError;
+use super::BundleError;
 use crate::host::files::{self, FileId};
 
 /// A folder below `tmp` that only we work in. Cleared when it is dropped without having been published.
 #[derive(Debug)]
-pub(super) struct Stage {
+pub(in crate::storage) struct Stage {
     path: PathBuf,
     lock: Option<File>,
 }
@@ -33,8 +33,8 @@ fn lock(path: &Path) -> io::Result<Option<File>> {
 }
 
 /// Clears what nobody works on any more.
-pub(super) fn clear(tmp: &Path) -> Result<(), FileError> {
-    let io = FileError::io("clear what a crash left");
+pub(in crate::storage) fn clear(tmp: &Path) -> Result<(), BundleError> {
+    let io = BundleError::io("clear what a crash left");
     for name in files::names(tmp).map_err(&io)? {
         let path = tmp.join(name);
         match lock(&path) {
@@ -53,22 +53,22 @@ pub(super) fn clear(tmp: &Path) -> Result<(), FileError> {
 const GONE: &str = ".gone";
 
 /// Where something of this name may be unfinished.
-pub(super) fn places(tmp: &Path, name: &str) -> [PathBuf; 2] {
+pub(in crate::storage) fn places(tmp: &Path, name: &str) -> [PathBuf; 2] {
     [tmp.join(name), tmp.join(format!("{name}{GONE}"))]
 }
 
 /// Whose an unfinished folder is.
-pub(super) fn name_of(entry: &str) -> &str {
+pub(in crate::storage) fn name_of(entry: &str) -> &str {
     entry.strip_suffix(GONE).unwrap_or(entry)
 }
 
 /// Clears what is unfinished of one name.
-pub(super) fn clear_one(tmp: &Path, name: &str) -> Result<(), FileError> {
-    let io = FileError::io("clear what a crash left");
+pub(in crate::storage) fn clear_one(tmp: &Path, name: &str) -> Result<(), BundleError> {
+    let io = BundleError::io("clear what a crash left");
     for path in places(tmp, name) {
         match lock(&path) {
             Ok(Some(_lock)) => files::dir_absent(&path).map_err(&io)?,
-            Ok(None) if path.exists() => return Err(FileError::Busy(name.to_owned())),
+            Ok(None) if path.exists() => return Err(BundleError::Busy(name.to_owned())),
             Ok(None) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(io(error)),
@@ -79,11 +79,11 @@ pub(super) fn clear_one(tmp: &Path, name: &str) -> Result<(), FileError> {
 
 impl Stage {
     /// An empty folder of this name, whatever a crash left in it.
-    pub fn begin(tmp: &Path, name: &str) -> Result<Self, FileError> {
-        let io = FileError::io("make a folder to work in");
+    pub fn begin(tmp: &Path, name: &str) -> Result<Self, BundleError> {
+        let io = BundleError::io("make a folder to work in");
         let path = tmp.join(name);
         files::make_dir(&path).map_err(&io)?;
-        let Some(lock) = lock(&path).map_err(&io)? else { return Err(FileError::Busy(name.to_owned())) };
+        let Some(lock) = lock(&path).map_err(&io)? else { return Err(BundleError::Busy(name.to_owned())) };
         for entry in files::names(&path).map_err(&io)? {
             files::absent(&path.join(entry)).map_err(&io)?;
         }
@@ -96,11 +96,11 @@ impl Stage {
     }
 
     /// Makes it durable and publishes it: whoever looks sees nothing before and everything after. Never replaces.
-    pub fn publish(mut self, target: &Path) -> Result<(), FileError> {
-        let io = FileError::io("publish");
+    pub fn publish(mut self, target: &Path) -> Result<(), BundleError> {
+        let io = BundleError::io("publish");
         files::sync_dir(&self.path).map_err(&io)?;
         renameat_with(CWD, &self.path, CWD, target, RenameFlags::NOREPLACE)
-            .map_err(|error| FileError::from_errno("publish", error))?;
+            .map_err(|error| BundleError::from_errno("publish", error))?;
         self.lock = None;
         for path in [target, &self.path] {
             if let Some(parent) = path.parent() {
@@ -123,8 +123,8 @@ impl Drop for Stage {
 }
 
 /// Takes a published folder away: gone for everybody at once, its bytes a little later.
-pub(super) fn remove(tmp: &Path, published: &Path, name: &str) -> Result<(), FileError> {
-    let io = FileError::io("remove");
+pub(in crate::storage) fn remove(tmp: &Path, published: &Path, name: &str) -> Result<(), BundleError> {
+    let io = BundleError::io("remove");
     let [_, grave] = places(tmp, name);
     files::dir_absent(&grave).map_err(&io)?;
     match std::fs::rename(published, &grave) {
