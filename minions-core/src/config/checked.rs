@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::file::{At, ConfigProblem, ConfigProblems, Reading, Section};
+use super::network::{self, NetworkSettings};
 use crate::types::{ByteSize, Vcpus};
 
 /// What runs the VMs.
@@ -96,6 +97,8 @@ pub struct Config {
     pub default_disk: Option<ByteSize>,
     /// See `default_image`.
     pub default_data_disk: Option<ByteSize>,
+    /// How guests reach the world.
+    pub network: NetworkSettings,
     /// How long events are kept.
     pub keep_events: Option<Duration>,
     /// How many events are kept.
@@ -133,6 +136,7 @@ impl Default for Config {
             default_memory: None,
             default_disk: None,
             default_data_disk: None,
+            network: NetworkSettings::default(),
             keep_events: None,
             keep_events_most: None,
             keep_operations: None,
@@ -206,6 +210,9 @@ pub fn check_text(
     config.default_disk = defaults.parsed(to, "disk", size).map(|size| size.value);
     config.default_data_disk = defaults.parsed(to, "data_disk", size).map(|size| size.value);
     defaults.finish(to);
+
+    let network = root.section(to, "network");
+    config.network = network::check(to, network);
 
     let keep = root.section(to, "keep");
     check_keep(to, keep, &mut config);
@@ -364,6 +371,17 @@ mod tests {
         assert_eq!((config.quota_vms, config.quota_memory), (Some(5), Some(ByteSize::gib(2))));
         assert_eq!(config.keep_events, Some(Duration::from_secs(7_200)));
         assert_eq!(config.log_format, LogFormat::Json);
+    }
+
+    #[test]
+    fn the_network_of_guests_is_read_and_what_is_wrong_in_a_list_is_said() {
+        let text = "[network]\nkind = \"bridge\"\nsubnet = \"10.7.0.0/16\"\nbridges = 2\nresolvers = [\"9.9.9.9\"]\nopen = []\n";
+        let network = read(text).unwrap().network;
+        assert_eq!((network.kind, network.bridges), (super::network::NetworkKind::Bridge, Some(2)));
+        assert_eq!((network.resolvers, network.open), (Some(vec![[9, 9, 9, 9].into()]), Some(Vec::new())));
+        assert_eq!(network.subnet.map(|subnet| subnet.to_string()).as_deref(), Some("10.7.0.0/16"));
+        let text = "[network]\nkind = \"wifi\"\nsubnet = \"10.7.0.1/16\"\nbridges = 0\nresolvers = [\"::1\", \"x\"]\nopen = \"10.0.0.0/8\"\n";
+        assert_eq!(wrong(text).len(), 6, "{:?}", wrong(text));
     }
 
     #[test]

@@ -167,6 +167,27 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// An array of strings that mean something each.
+    pub(super) fn list<T>(
+        &mut self,
+        reading: &mut Reading<'_>,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        let strings = |value: &DeValue<'a>| {
+            value.as_array()?.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
+        };
+        let At { value, at, key } = self.value(reading, key, "an array of strings", strings)?;
+        let mut list = Vec::new();
+        for text in value {
+            match parse(&text) {
+                Ok(item) => list.push(item),
+                Err(message) => reading.problem(at, key.clone(), message),
+            }
+        }
+        Some(list)
+    }
+
     fn value<T>(
         &mut self,
         reading: &mut Reading<'_>,

@@ -7,7 +7,9 @@
 pub mod checked;
 pub mod env;
 pub mod file;
+pub mod network;
 
 pub use checked::{Backend, Config, LogFormat, check};
 pub use env::Environment;
 pub use file::{ConfigProblem, ConfigProblems};
+pub use network::{NetworkKind, NetworkSettings};

@@ -1,5 +1,7 @@
 //! Port 3: network ports of one host's VMs.
 
+#[cfg(feature = "bridge")]
+pub mod bridge;
 #[cfg(feature = "user-network")]
 pub mod user;
 

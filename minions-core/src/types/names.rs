@@ -15,6 +15,12 @@ pub fn tap(vm: VmId) -> IfName {
     IfName::from_short(PREFIX, &vm.short())
 }
 
+/// A bridge of the host's, by the operator's word for bridges.
+#[must_use]
+pub fn bridge(word: &str, number: u32) -> IfName {
+    IfName::from_short(word, &number.to_string())
+}
+
 /// The folder, unit and lock of a VM's processes: its full id.
 #[must_use]
 pub fn vm_dir(vm: VmId) -> String {

@@ -60,8 +60,8 @@ pub async fn compose(folder: &Folder, config: &Config, env: &Env) -> Result<Worl
                 memory::open(env).await?,
             )
         }
-        Backend::Qemu => open_qemu(folder, env, "as asked").await?,
-        Backend::Auto => open_qemu(folder, env, "the best of what works here").await?,
+        Backend::Qemu => open_qemu(folder, config, env, "as asked").await?,
+        Backend::Auto => open_qemu(folder, config, env, "the best of what works here").await?,
     };
     if backend == "memory" {
         // The world that the journal tells of ended with the service before.
@@ -99,8 +99,8 @@ async fn refuse_lost(fleet: &SqliteFleet, journal: &SqliteJournal) -> Result<()>
     Ok(())
 }
 
-async fn open_qemu(folder: &Folder, env: &Env, why: &str) -> Result<(&'static str, String, Parts)> {
-    let findings = qemu::examine(folder).await?;
+async fn open_qemu(folder: &Folder, config: &Config, env: &Env, why: &str) -> Result<(&'static str, String, Parts)> {
+    let findings = qemu::examine(folder, &config.network).await?;
     if findings.iter().any(|finding| finding.status == FindingStatus::Fail) {
         return Err(Error::new(ErrorKind::Unsupported, cannot(&findings)).with_reason("preflight"));
     }
@@ -108,7 +108,7 @@ async fn open_qemu(folder: &Folder, env: &Env, why: &str) -> Result<(&'static st
     for finding in findings.iter().filter(|finding| finding.status == FindingStatus::Warn) {
         tracing::warn!(id = finding.id, fix = finding.fix, "{}", finding.message);
     }
-    let (parts, accelerated) = qemu::open(folder, env).await?;
+    let (parts, accelerated) = qemu::open(folder, &config.network, env).await?;
     let how = if accelerated { "on the processor (KVM)" } else { "in emulation, since KVM does not work here" };
     Ok(("qemu", format!("{why}; guests run {how}"), parts))
 }

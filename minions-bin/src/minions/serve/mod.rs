@@ -4,6 +4,7 @@ mod compose;
 mod folder;
 mod logging;
 mod memory;
+mod network;
 mod qemu;
 mod signals;
 

@@ -1,49 +1,40 @@
-//! Real VMs: QEMU, files, its own NAT, VSOCK.
+//! Real VMs: QEMU, files, VSOCK, and the network that is asked for.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use minions_core::config::NetworkSettings;
 use minions_core::env::Env;
 use minions_core::error::{Error, ErrorKind, Result};
 use minions_core::guest::vsock::VsockChannel;
 use minions_core::host::preflight::Finding;
 use minions_core::hypervisor::qemu::{KvmProbe, KvmVerdict, QemuConfig, QemuHypervisor, preflight, probe_kvm};
-use minions_core::network::user::{UserNetwork, UserNetworkConfig};
 use minions_core::storage::Storage;
 use minions_core::storage::file::FileStorage;
 use minions_core::types::ByteSize;
 
-use super::Folder;
 use super::compose::{Parts, at_start};
+use super::{Folder, network};
 
 /// Looks at all that real VMs need. Changes nothing.
-pub async fn examine(folder: &Folder) -> Result<Vec<Finding>> {
+pub async fn examine(folder: &Folder, settings: &NetworkSettings) -> Result<Vec<Finding>> {
     let kernel = first_kernel(folder);
     let (config, verdict) = config(folder, kernel).await?;
     let mut findings = preflight(&config, &verdict).await;
-    findings.push(Finding::warn(
-        "network",
-        "guests are behind their monitor's NAT, and reach what listens on this host, on 127.0.0.1 too",
-        "let nothing listen here on TCP that does not ask who calls",
-    ));
+    findings.append(&mut network::examine(folder, settings).await?);
     Ok(findings)
 }
 
 /// The ports of this machine, and whether guests run on its processor.
-pub async fn open(folder: &Folder, env: &Env) -> Result<(Parts, bool)> {
+pub async fn open(folder: &Folder, settings: &NetworkSettings, env: &Env) -> Result<(Parts, bool)> {
     let storage = FileStorage::open(folder.dir(), env.clone()).await?;
     let images = storage.images(&at_start("qemu.images")).await?;
     let kernel = images.into_iter().next().map(|image| image.boot.kernel);
     let (config, verdict) = config(folder, kernel).await?;
     let hypervisor = QemuHypervisor::open(config, env.clone()).await?;
-    let network = UserNetwork::open(&folder.dir().join("ports"), UserNetworkConfig::default())?;
+    let network = network::open(folder, settings).await?;
     let guest = VsockChannel::open(&folder.vms())?;
-    let parts = Parts {
-        hypervisor: Arc::new(hypervisor),
-        storage: Arc::new(storage),
-        network: Arc::new(network),
-        guest: Arc::new(guest),
-    };
+    let parts = Parts { hypervisor: Arc::new(hypervisor), storage: Arc::new(storage), network, guest: Arc::new(guest) };
     Ok((parts, verdict == KvmVerdict::Works))
 }
 

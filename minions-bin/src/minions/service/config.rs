@@ -155,6 +155,19 @@ fn said(config: &Config) -> Vec<(&'static str, Map<String, Value>)> {
             ("data_disk", size(config.default_data_disk)),
         ],
     );
+    let texts = |list: Vec<String>| Value::from(list);
+    let network = &config.network;
+    section(
+        "network",
+        vec![
+            ("kind", Some(network.kind.as_str().into())),
+            ("subnet", network.subnet.map(|subnet| subnet.to_string().into())),
+            ("bridge", network.bridge.clone().map(Value::from)),
+            ("bridges", network.bridges.map(Value::from)),
+            ("resolvers", network.resolvers.as_ref().map(|list| texts(list.iter().map(ToString::to_string).collect()))),
+            ("open", network.open.as_ref().map(|list| texts(list.iter().map(ToString::to_string).collect()))),
+        ],
+    );
     let hours = |kept: Option<std::time::Duration>| kept.map(|kept| Value::from(kept.as_secs() / 3_600));
     section(
         "keep",
@@ -192,6 +205,13 @@ mod tests {
             keep_events: Some(std::time::Duration::from_secs(48 * 3_600)),
             keep_operations_most: Some(5_000),
             metrics_listen: "127.0.0.1:9".parse().ok(),
+            network: minions_core::config::NetworkSettings {
+                kind: minions_core::config::NetworkKind::Bridge,
+                bridges: Some(2),
+                resolvers: Some(vec![[9, 9, 9, 9].into(), [1, 1, 1, 1].into()]),
+                open: Some(Vec::new()),
+                ..Default::default()
+            },
             ..Config::default()
         };
         let path = std::env::temp_dir().join(format!("minions-config-{}.toml", std::process::id()));

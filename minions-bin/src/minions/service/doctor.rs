@@ -9,10 +9,13 @@ use crate::cli::Global;
 use crate::output::{Outcome, Output};
 use crate::place::DEFAULT_DIR;
 use crate::serve::{Folder, examine};
+use crate::service::config::{find, load};
 
 pub async fn run(output: &Output, global: &Global, environment: &Environment) -> Outcome {
-    let dir = global.dir.clone().or_else(|| environment.dir.clone()).unwrap_or_else(|| DEFAULT_DIR.into());
-    let findings = examine(&Folder::at(&dir)?).await?;
+    let config = load(find(None, global.dir.as_deref(), environment).as_deref())?;
+    let dir = global.dir.clone().or_else(|| environment.dir.clone()).or_else(|| config.dir.clone());
+    let dir = dir.unwrap_or_else(|| DEFAULT_DIR.into());
+    let findings = examine(&Folder::at(&dir)?, &config.network).await?;
     for finding in &findings {
         if output.json {
             output.object(finding)?;

@@ -1,0 +1,134 @@
+//! Bridges with a TAP interface per VM, pinned by nftables before it comes up, with NAT to the outside.
+//!
+//! What is ours bears our label: bridges and ports as the interface's alias, elements of the firewall as their comment.
+//! So a port is found again by whatever is left of it, and nothing else is ever changed. One thread changes the host
+//! (`actor.rs`), through rtnetlink and nfnetlink; the program `nft` runs only to load the table.
+//!
+//! Guests reach neither the host nor each other nor private ranges nor mail servers; IPv6 is dropped. A port is a TAP
+//! interface with one queue and a header for virtio that its VM's user may open.
+
+mod actor;
+mod attach;
+mod bridges;
+mod config;
+mod conntrack;
+mod detach;
+mod elements;
+mod error;
+mod link;
+mod preflight;
+mod record;
+mod ruleset;
+mod seal;
+mod socket;
+mod tap;
+mod wire;
+mod worker;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::Mutex;
+
+use super::{Network, NetworkCapabilities, PortConfig, PortStatus};
+use crate::env::CallCx;
+use crate::error::Result;
+use crate::types::{StepReport, VmId};
+use actor::{Actor, Job};
+use error::BridgeError;
+use worker::Worker;
+
+pub use actor::Sent;
+pub use config::BridgeConfig;
+pub use preflight::preflight;
+
+/// Ports on the bridges of this host.
+#[derive(Clone, Debug)]
+pub struct BridgeNetwork(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: Arc<BridgeConfig>,
+    actor: Actor,
+    /// Held while the table is loaded.
+    loading: Mutex<()>,
+}
+
+impl BridgeNetwork {
+    /// In the network namespace of the calling thread: loads the firewall's table, makes the bridges, lets packets be
+    /// handed on. Ports that are there stay as they are.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a configuration that cannot work. `Unsupported` with the reason `host_misconfigured` where
+    /// something on the host is in the way: its message ends with what to type.
+    pub async fn open(config: BridgeConfig) -> Result<Self> {
+        config.check()?;
+        let config = Arc::new(config);
+        let worker = Worker::new(config.clone())?;
+        let actor = Actor::start(worker).map_err(BridgeError::io("start the network's thread"))?;
+        actor.ask(Job::Look).await?;
+        ruleset::load(&config).await?;
+        actor.ask(Job::Begin).await?;
+        Ok(Self(Arc::new(Inner { config, actor, loading: Mutex::new(()) })))
+    }
+
+    /// How often the kernel was asked, since this was opened.
+    pub async fn sent(&self) -> Result<Sent> {
+        Ok(self.0.actor.ask(Job::Sent).await?)
+    }
+}
+
+impl Inner {
+    async fn ensure(&self, config: &PortConfig) -> Result<(), BridgeError> {
+        let ask = || self.actor.ask(|to| Job::Ensure(Box::new(config.clone()), to));
+        match ask().await {
+            Err(BridgeError::NoTable) => self.reload().await?,
+            // The bridge went meanwhile; by now it is looked for anew.
+            Err(error) if matches!(error.errno(), Some(libc::ENODEV | libc::ENXIO | libc::EINVAL)) => {}
+            done => return done,
+        }
+        ask().await
+    }
+
+    /// Somebody took the table away, or changed it.
+    async fn reload(&self) -> Result<(), BridgeError> {
+        let _one = self.loading.lock().await;
+        if self.actor.ask(Job::Sealed).await? {
+            return Ok(());
+        }
+        tracing::warn!("the firewall's table was changed by somebody else; it is loaded anew");
+        ruleset::load(&self.config).await?;
+        self.actor.ask(Job::Begin).await
+    }
+}
+
+#[async_trait]
+impl Network for BridgeNetwork {
+    fn capabilities(&self) -> NetworkCapabilities {
+        NetworkCapabilities {
+            name: "bridge".to_owned(),
+            isolated: true,
+            simulated: false,
+            rate_limits: true,
+            pools: self.0.config.pools(),
+        }
+    }
+
+    async fn ensure_port(&self, cx: &CallCx, config: &PortConfig) -> Result<StepReport> {
+        cx.bound(async { Ok(self.0.ensure(config).await?) }).await?;
+        Ok(StepReport::empty())
+    }
+
+    async fn ensure_absent(&self, cx: &CallCx, id: VmId) -> Result<StepReport> {
+        cx.bound(async { Ok(self.0.actor.ask(|to| Job::Absent(id, to)).await?) }).await?;
+        Ok(StepReport::empty())
+    }
+
+    async fn observe(&self, cx: &CallCx, id: VmId) -> Result<Option<PortStatus>> {
+        cx.bound(async { Ok(self.0.actor.ask(|to| Job::Observe(id, to)).await?) }).await
+    }
+
+    async fn list(&self, cx: &CallCx) -> Result<Vec<VmId>> {
+        cx.bound(async { Ok(self.0.actor.ask(Job::List).await?) }).await
+    }
+}
