@@ -9,6 +9,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use minions_core::network::PortConfig;
 use minions_core::types::names;
 
+use crate::frames::{ARP, BROADCAST, arp, ethernet};
+
 /// Longer than the kernel takes, which hands a frame on before the write returns. Milliseconds.
 const SOON: i32 = 20;
 
@@ -100,9 +102,20 @@ pub struct Guest {
 }
 
 impl Guest {
+    /// Opens its port, and waits until its bridge takes notice: its gateway answers.
     pub fn boot(config: &PortConfig) -> Self {
-        let wire = Wire::attach(names::tap(config.id).as_str()).unwrap();
-        Self { wire, ip: config.ip, mac: config.mac.octets() }
+        let mut wire = Wire::attach(names::tap(config.id).as_str()).unwrap();
+        let (ip, mac) = (config.ip, config.mac.octets());
+        let [a, b, _, _] = ip.octets();
+        let gateway = Ipv4Addr::new(a, b, 0, 1);
+        let ask = ethernet(BROADCAST, mac, ARP, &arp(1, (mac, ip), ([0; 6], gateway)));
+        let answered = |frame: &Vec<u8>| frame.get(28..32) == Some(&gateway.octets());
+        let ready = (0..500).any(|_| {
+            wire.send(&ask);
+            wire.received().iter().any(answered)
+        });
+        assert!(ready, "the gateway of {ip} does not answer");
+        Self { wire, ip, mac }
     }
 }
 

@@ -65,9 +65,12 @@ impl Place {
         words.nth(1).unwrap().parse().unwrap()
     }
 
-    /// All that is there of interfaces, neighbours and elements, for people and comparisons.
+    /// All that is there of ports: interfaces that bear a label, neighbours and elements. Not whether an interface is
+    /// up: that comes a moment after whoever opens or closes it.
     pub async fn census(&self) -> String {
-        let mut all = self.ip("-o link show type tun").await;
+        let links = self.ip("-o link show type tun").await;
+        let labels = links.lines().filter_map(|line| line.split_once("alias "));
+        let mut all: String = labels.map(|(_, label)| format!("{label}\n")).collect();
         all.push_str(&self.ip("-o neighbour show nud permanent").await);
         for set in ["bridge minions ports", "bridge minions mac", "bridge minions ip4", "bridge minions rate_up"] {
             all.push_str(&elements(&self.nft(&format!("list set {set}")).await));
