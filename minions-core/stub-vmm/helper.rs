@@ -27,8 +27,13 @@ pub async fn run(vm: &str) -> Result<(), String> {
             let _ = monitor.read_to_end(&mut sink).await;
         }
     });
+    lead(door, dir).await.map_err(told)
+}
+
+/// Leads whoever knocks at the door into the guest.
+pub async fn lead(door: UnixListener, dir: PathBuf) -> io::Result<()> {
     loop {
-        let (host, _) = door.accept().await.map_err(told)?;
+        let (host, _) = door.accept().await?;
         let dir = dir.clone();
         tokio::spawn(async move { connect(host, &dir).await });
     }

@@ -1,45 +1,18 @@
 //! In the place of QEMU: locks the disks, answers QMP, and has the agent as its guest.
 
-use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use minions_core::agent::{self, Door, ReadyDoor, ServeOptions, serve};
-use minions_core::guest::{AGENT_PORT, READY_PORT};
-use minions_core::host::{files, lock};
-use minions_core::types::names;
 use serde_json::{Value, json};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::after;
-use crate::helper::guest_port;
+use crate::guest::{Phase, Script, guest, lock_disks, secret};
 use crate::serial::Serial;
 use crate::talk::Talk;
-
-/// What the kernel's command line asks of the guest.
-struct Script {
-    ready: Duration,
-    crash: Option<Duration>,
-    mute: bool,
-    deaf: bool,
-}
-
-impl Script {
-    fn read(cmdline: &str) -> Self {
-        let word = |name: &str| cmdline.split(' ').find_map(|word| word.strip_prefix(name));
-        let millis = |name| word(name).and_then(|value| value.parse().ok()).map(Duration::from_millis);
-        Self {
-            ready: millis("stub.ready_ms=").unwrap_or_default(),
-            crash: millis("stub.crash_ms="),
-            mute: word("stub.mute").is_some(),
-            deaf: word("stub.deaf").is_some(),
-        }
-    }
-}
 
 pub async fn run(words: &[String]) -> Result<(), String> {
     let sockets = sockets(words);
@@ -49,7 +22,7 @@ pub async fn run(words: &[String]) -> Result<(), String> {
     let bytes = std::fs::read(initrd).map_err(|error| format!("could not load initrd: {error}"))?;
     let secret = secret(&bytes).ok_or("the initrd has no secret behind it")?;
     // Held for life, as the real one holds its locks.
-    let _disks = disks(words)?;
+    let _disks = lock_disks(&disks(words))?;
     let phase = watch::Sender::new(Phase::Prepared);
     let machine = Arc::new(Machine { phase, serial: Mutex::new(Serial::default()), deaf: script.deaf });
     let mut talks = JoinSet::new();
@@ -75,13 +48,6 @@ pub async fn run(words: &[String]) -> Result<(), String> {
 fn sockets(words: &[String]) -> Vec<PathBuf> {
     let values = words.windows(2).filter(|pair| pair[0] == "-qmp").filter_map(|pair| pair[1].strip_prefix("unix:"));
     values.map(|value| value.split(",server").next().unwrap_or_default().replace(",,", ",").into()).collect()
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Prepared,
-    Running,
-    Shutdown,
 }
 
 struct Machine {
@@ -123,27 +89,10 @@ impl Machine {
     }
 }
 
-/// The disks, opened and locked.
-fn disks(words: &[String]) -> Result<Vec<File>, String> {
-    let mut disks = Vec::new();
-    for pair in words.windows(2).filter(|pair| pair[0] == "-blockdev") {
-        let Some((_, path)) = pair[1].split_once("file.filename=") else { continue };
-        let disk = files::open_write_existing(Path::new(&path.replace(",,", ",")))
-            .map_err(|error| format!("could not open '{path}': {error}"))?;
-        if !lock::try_lock(&disk).map_err(|error| error.to_string())? {
-            return Err(format!("failed to get \"write\" lock: is another process using the image [{path}]?"));
-        }
-        disks.push(disk);
-    }
-    Ok(disks)
-}
-
-/// The content of `minions/secret` in the archive behind the image's initrd.
-fn secret(initrd: &[u8]) -> Option<String> {
-    let name = b"minions/secret\0";
-    let at = initrd.windows(name.len()).rposition(|window| window == name)?;
-    let start = (at + name.len()).next_multiple_of(4);
-    String::from_utf8(initrd.get(start..start + 64)?.to_vec()).ok()
+/// The paths of the disks.
+fn disks(words: &[String]) -> Vec<String> {
+    let disks = words.windows(2).filter(|pair| pair[0] == "-blockdev");
+    disks.filter_map(|pair| Some(pair[1].split_once("file.filename=")?.1.replace(",,", ","))).collect()
 }
 
 /// Answers one conversation after the other, until it is told to quit.
@@ -221,33 +170,4 @@ fn base64(bytes: &[u8]) -> String {
         }
     }
     text
-}
-
-/// The guest's life; returns when it has powered itself off.
-async fn guest(dir: &Path, secret: &str, mut phase: watch::Receiver<Phase>, script: &Script) -> Result<(), String> {
-    let told = |error: std::io::Error| error.to_string();
-    phase.wait_for(|phase| *phase == Phase::Running).await.map_err(|error| error.to_string())?;
-    if let Some(after) = script.crash {
-        tokio::spawn(async move {
-            tokio::time::sleep(after).await;
-            std::process::exit(70);
-        });
-    }
-    tokio::time::sleep(script.ready).await;
-    if script.mute {
-        std::future::pending::<()>().await;
-    }
-    let (secret_path, report_path) = (dir.join("guest_secret"), dir.join("guest_report"));
-    files::replace_volatile(&secret_path, secret.as_bytes(), 0o600).map_err(told)?;
-    let marks = json!([{"name": "guest-kernel", "micros": script.ready.as_micros() as u64}]);
-    let report = json!({"marks": marks, "kernel": "", "root": "/dev/vda"});
-    files::replace_volatile(&report_path, report.to_string().as_bytes(), 0o600).map_err(told)?;
-    let options = ServeOptions {
-        secret: secret_path,
-        listen: Door::Unix(guest_port(dir, AGENT_PORT)),
-        ready: Some(ReadyDoor::Unix(dir.join(names::vsock_port(READY_PORT)))),
-        report: Some(report_path),
-        machine: agent::Machine::Borrowed,
-    };
-    serve(options).await.map_err(|error| error.chain())
 }

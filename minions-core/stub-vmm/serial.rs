@@ -1,10 +1,12 @@
 //! The serial line: a ring, or a socket on which the guest gives back what is typed.
 
 use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 pub enum Serial {
     /// What nobody has read yet.
@@ -64,5 +66,49 @@ async fn carry(mut socket: UnixStream, mut printed: mpsc::UnboundedReceiver<Stri
         if socket.write_all(&text).await.is_err() {
             return;
         }
+    }
+}
+
+/// A serial line of Cloud Hypervisor's kind: what is printed waits while nobody listens, and there is one listener at a time.
+#[derive(Default)]
+pub struct Ring(Mutex<Listened>);
+
+#[derive(Default)]
+struct Listened {
+    waiting: String,
+    listener: Option<(mpsc::UnboundedSender<String>, JoinHandle<()>)>,
+}
+
+impl Ring {
+    pub fn print(&self, text: &str) {
+        let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = line.listener.as_ref().is_some_and(|(prints, _)| prints.send(text.to_owned()).is_ok());
+        if !sent {
+            line.waiting.push_str(text);
+        }
+    }
+
+    fn listen(&self, socket: UnixStream) {
+        let (prints, printed) = mpsc::unbounded_channel();
+        let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nothing can be lost before its other end is given away.
+        drop(prints.send(std::mem::take(&mut line.waiting)));
+        line.listener = Some((prints, tokio::spawn(carry(socket, printed))));
+    }
+
+    /// Everything that was printed is said then.
+    pub async fn close(&self) {
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner).listener.take();
+        if let Some((prints, carrying)) = last {
+            drop(prints);
+            drop(carrying.await);
+        }
+    }
+}
+
+/// Lets the one who comes last listen.
+pub async fn listen(listener: UnixListener, ring: Arc<Ring>) {
+    while let Ok((socket, _)) = listener.accept().await {
+        ring.listen(socket);
     }
 }

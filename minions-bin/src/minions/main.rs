@@ -29,6 +29,13 @@ use output::{Failure, Output};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Not a verb for people: the service starts this program again to become a monitor behind its fences, which are made
+    // for a process of one thread.
+    if std::env::args_os().nth(1).is_some_and(|word| word == "jail") {
+        let failed = minions_core::host::jail::enter(std::env::args_os().skip(2));
+        eprintln!("minions jail: {failed}");
+        return ExitCode::FAILURE;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return misused(&error),

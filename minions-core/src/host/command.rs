@@ -192,6 +192,32 @@ impl Tool {
         }
     }
 
+    /// Runs it without input until it says this on its standard output, and ends it; `false` where it came to its end and
+    /// did not.
+    pub async fn says(&self, text: &str) -> Result<bool, CommandError> {
+        let mut group = Group::start(self)?;
+        let lost = |source| CommandError::Lost { program: self.program.clone(), source };
+        let listen = async {
+            let (mut said, mut piece) = (Vec::new(), [0; 4096]);
+            let Some(mut stdout) = group.child.stdout.take() else { return Ok(false) };
+            loop {
+                let count = stdout.read(&mut piece).await.map_err(lost)?;
+                said.extend_from_slice(&piece[..count]);
+                if said.windows(text.len().max(1)).any(|part| part == text.as_bytes()) {
+                    return Ok(true);
+                }
+                if count == 0 {
+                    return Ok(false);
+                }
+                if said.len() > self.cap {
+                    return Err(CommandError::TooMuch { program: self.program.clone(), cap: self.cap });
+                }
+            }
+        };
+        let late = |_| CommandError::TimedOut { program: self.program.clone(), limit: self.limit };
+        tokio::time::timeout(self.limit, listen).await.map_err(late)?
+    }
+
     async fn talk(&self, child: &mut Child, input: &[u8]) -> Result<(Output, std::process::ExitStatus), CommandError> {
         let lost = |source| CommandError::Lost { program: self.program.clone(), source };
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -326,6 +352,14 @@ mod tests {
         let mut names: Vec<&str> = text.lines().filter_map(|line| line.split('=').next()).collect();
         names.sort_unstable();
         assert_eq!(names, ["LC_ALL", "PATH"]);
+    }
+
+    #[tokio::test]
+    async fn a_program_that_says_what_was_waited_for_is_ended_then() {
+        assert!(shell("echo one; echo two; sleep 600").says("one\ntwo").await.unwrap());
+        assert!(!shell("echo one").says("two").await.unwrap());
+        let late = shell("sleep 600").limit(Duration::from_millis(100)).says("one").await;
+        assert!(matches!(late, Err(CommandError::TimedOut { .. })), "{late:?}");
     }
 
     #[tokio::test]

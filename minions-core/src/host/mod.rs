@@ -5,19 +5,28 @@ pub mod cpio;
 pub mod error;
 pub mod files;
 pub mod inotify;
+#[cfg(feature = "jail")]
+pub mod jail;
 pub mod key;
 pub mod lock;
 pub mod lookup;
 pub mod preflight;
 pub mod process;
 pub mod spawn;
+pub mod version;
 
 use crate::error::{Error, Result};
 
 /// Runs file work off the runtime's threads. The work goes on when the caller is dropped, so it must hold whatever
 /// keeps others away.
 #[cfg_attr(
-    not(any(feature = "file-storage", feature = "image", feature = "lvm", feature = "qemu")),
+    not(any(
+        feature = "cloud-hypervisor",
+        feature = "file-storage",
+        feature = "image",
+        feature = "lvm",
+        feature = "qemu"
+    )),
     expect(dead_code, reason = "some adapters need none of it")
 )]
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {

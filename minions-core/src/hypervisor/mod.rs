@@ -1,8 +1,22 @@
 //! Port 1: runs virtual machine monitors on one host.
 
+#[cfg(feature = "cloud-hypervisor")]
+pub mod cloud_hypervisor;
+#[cfg(any(feature = "cloud-hypervisor", feature = "qemu"))]
+mod cmdline;
 mod console;
+#[cfg(any(feature = "cloud-hypervisor", feature = "qemu"))]
+mod initrd;
+#[cfg(any(feature = "cloud-hypervisor", feature = "qemu"))]
+mod log;
+#[cfg(any(feature = "cloud-hypervisor", feature = "qemu"))]
+mod probe;
+#[cfg(any(feature = "cloud-hypervisor", feature = "qemu"))]
+mod process;
 #[cfg(feature = "qemu")]
 pub mod qemu;
+#[cfg(any(feature = "cloud-hypervisor", feature = "qemu"))]
+mod turns;
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
@@ -16,6 +30,9 @@ use crate::types::{
     AgentSecret, BootFiles, ByteSize, Cid, DiskAttachment, Fences, NicAttachment, StepReport, StopHow, UnixMillis,
     Vcpus, VmId, VmSize,
 };
+
+#[cfg(any(feature = "cloud-hypervisor", feature = "qemu"))]
+pub use probe::KvmVerdict;
 
 pub use console::{ConsoleBox, ConsoleIo, HELD, Line};
 

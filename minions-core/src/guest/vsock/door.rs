@@ -57,7 +57,8 @@ impl Door {
                 bound => break bound?,
             }
         };
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        // Who gets through the folder is for its owner to say: its monitor may be in its group, and nobody else.
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660))?;
         let shared = Arc::new(Shared::default());
         let listening = tokio::spawn(listen(listener, shared.clone())).abort_handle();
         Ok(Self { shared, listening })

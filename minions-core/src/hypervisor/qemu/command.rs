@@ -13,7 +13,8 @@ use std::path::Path;
 use super::error::QemuError;
 use super::places::Places;
 use crate::hypervisor::VmmConfig;
-use crate::types::{ByteSize, DiskRole, GuestNet, IfName, NicBackend, Vcpus, VmId, VmSize, names};
+use crate::hypervisor::cmdline::cmdline;
+use crate::types::{ByteSize, GuestNet, IfName, NicBackend, Vcpus, VmId, VmSize, names};
 
 /// How guests run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,38 +151,6 @@ fn tap_network(tap: &IfName, vhost_net: bool) -> String {
     format!("tap,id=n0,ifname={tap},script=no,downscript=no,vhost={vhost}")
 }
 
-/// What the guest is told. No secret: every process in the guest can read it.
-pub(super) fn cmdline(config: &VmmConfig) -> String {
-    let mut words = vec![
-        "console=ttyS0".to_owned(),
-        "quiet".to_owned(),
-        "reboot=t".to_owned(),
-        "panic=-1".to_owned(),
-        "minions.rootfs=ext4".to_owned(),
-        format!("minions.host={}", config.hostname),
-    ];
-    for (index, disk) in config.disks.iter().enumerate() {
-        let letter = char::from(b'a' + u8::try_from(index % 26).unwrap_or(0));
-        let word = match disk.role {
-            DiskRole::Root => "minions.root",
-            DiskRole::Data => "minions.data",
-        };
-        words.push(format!("{word}=/dev/vd{letter}"));
-    }
-    if let Some(nic) = &config.nic {
-        let net = &nic.net;
-        words.push(format!("minions.ip={}/{}", net.ip, net.prefix));
-        words.push(format!("minions.gw={}", net.gateway));
-        let dns: Vec<String> = net.dns.iter().map(ToString::to_string).collect();
-        words.push(format!("minions.dns={}", dns.join(",")));
-        words.push(format!("minions.mac={}", nic.mac));
-    }
-    if !config.cmdline.is_empty() {
-        words.push(config.cmdline.clone());
-    }
-    words.join(" ")
-}
-
 /// The least memory that the cloud kernel and our initrd unpack in.
 pub(super) const MIN_MEMORY: ByteSize = ByteSize::mib(96);
 
@@ -190,7 +159,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::types::{AgentSecret, BootFiles, Cid, DiskAttachment, MacAddr, NicAttachment, Vcpus};
+    use crate::types::{AgentSecret, BootFiles, Cid, DiskAttachment, DiskRole, MacAddr, NicAttachment, Vcpus};
 
     fn config() -> VmmConfig {
         let mac = MacAddr::local(5);

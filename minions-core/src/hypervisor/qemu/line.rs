@@ -20,7 +20,7 @@ use super::error::QemuError;
 use super::machine::Machine;
 use super::wire::Qmp;
 use super::{Turn, console};
-use crate::hypervisor::{ConsoleBox, Line};
+use crate::hypervisor::{ConsoleBox, Line, log};
 use crate::types::VmId;
 
 /// Bytes that are read at a time.
@@ -243,7 +243,7 @@ impl Keeper {
 
     async fn hear(&mut self, bytes: &[u8]) {
         let (path, said) = (self.machine.places.console(), bytes.to_vec());
-        let written = tokio::task::spawn_blocking(move || console::append(&path, &said)).await;
+        let written = tokio::task::spawn_blocking(move || log::append(&path, &said)).await;
         if let Err(error) = written.map_err(io::Error::other).flatten() {
             // Those who are attached hear it all the same.
             tracing::warn!(vm = %self.machine.id, %error, "a serial log cannot be kept");

@@ -7,18 +7,16 @@ use serde_json::{Value, json};
 use tokio::net::UnixStream;
 
 use super::command;
-use super::console::{self, LAST_WORDS};
+use super::console;
 use super::error::QemuError;
 use super::places::Places;
 use super::wire::Qmp;
 use super::{QemuHypervisor, Turn};
 use crate::host::process::Process;
+use crate::hypervisor::log::{self, LAST_WORDS};
+use crate::hypervisor::process;
 use crate::hypervisor::{VmmConfig, VmmPhase, VmmStatus};
 use crate::types::{Fences, UnixMillis, VmId};
-
-/// How often, and how long apart, a key is asked for whose holder cannot be seen: two seconds in all.
-const MOMENTS: u32 = 400;
-const MOMENT: Duration = Duration::from_millis(5);
 
 /// How long the last words of a guest may take to be heard.
 const MOMENT_OF_SILENCE: Duration = Duration::from_secs(2);
@@ -43,29 +41,12 @@ impl Machine {
         Self { hypervisor, id, places }
     }
 
-    /// Who holds the keys. A key in the hands of somebody who cannot be seen is that of a process which is being born or
-    /// is dying: a matter of moments, after which it is asked again.
+    /// Who holds the keys.
     pub async fn pair(&self) -> Result<Pair, QemuError> {
-        let mut moments = MOMENTS;
-        loop {
-            match self.look().await {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && moments > 0 => {
-                    moments -= 1;
-                    tokio::time::sleep(MOMENT).await;
-                }
-                found => return found.map_err(QemuError::io("find the processes of a VM")),
-            }
-        }
-    }
-
-    async fn look(&self) -> io::Result<Pair> {
-        let hypervisor = self.hypervisor.clone();
-        let (monitor, helper) = (self.places.monitor_key(), self.places.helper_key());
-        let search = move || -> io::Result<Pair> {
-            let mut holders = hypervisor.0.holders.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            Ok(Pair { monitor: holders.find(&monitor)?, helper: holders.find(&helper)? })
-        };
-        tokio::task::spawn_blocking(search).await.map_err(io::Error::other)?
+        let keys = [self.places.monitor_key(), self.places.helper_key()];
+        let found = self.hypervisor.0.keys.holders(keys).await;
+        let [monitor, helper] = found.map_err(QemuError::io("find the processes of a VM"))?;
+        Ok(Pair { monitor, helper })
     }
 
     /// A conversation with the monitor, in turn.
@@ -100,11 +81,7 @@ impl Machine {
 
     /// The words that a monitor was started with; `None` where it is gone in the meantime.
     fn words(&self, monitor: &Process) -> Result<Option<Vec<String>>, QemuError> {
-        match monitor.args() {
-            Ok(words) => Ok(Some(words)),
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(None),
-            Err(source) => Err(QemuError::Io { what: "read the words of a monitor", source }),
-        }
+        process::words(monitor).map_err(QemuError::io("read the words of a monitor"))
     }
 
     pub async fn status(&self) -> Result<Option<VmmStatus>, QemuError> {
@@ -295,8 +272,8 @@ impl Machine {
     /// The end of what was read of the log.
     async fn said(&self, max: usize) -> Result<Vec<u8>, QemuError> {
         let path = self.places.console();
-        let read = tokio::task::spawn_blocking(move || console::tail(&path, max)).await;
-        read.map_err(|error| QemuError::Io { what: "read the serial log", source: io::Error::other(error) })?
+        let read = tokio::task::spawn_blocking(move || log::tail(&path, max)).await;
+        read.map_err(io::Error::other).flatten().map_err(QemuError::io("read the serial log"))
     }
 
     /// Asks the guest to go by its power button.

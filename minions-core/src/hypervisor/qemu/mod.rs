@@ -15,7 +15,6 @@
 mod command;
 mod console;
 mod error;
-mod initrd;
 mod line;
 mod machine;
 mod places;
@@ -25,24 +24,25 @@ mod start;
 mod stop;
 mod wire;
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+use tokio::sync::OwnedMutexGuard;
 
 use super::{ConsoleBox, Hypervisor, HypervisorCapabilities, VmmConfig, VmmStatus};
 use crate::env::{CallCx, Env};
-use crate::error::{Effect, Error, ErrorKind, Result};
-use crate::host::{files, key::Holders, process};
+use crate::error::{Error, ErrorKind, Result};
+use crate::host::{files, process};
 use crate::types::{ByteSize, StepReport, StopHow, VmId, names};
 
 pub use command::Accel;
 pub use preflight::preflight;
 pub use probe::{KvmProbe, KvmVerdict, probe_kvm};
 
-use console::LastWords;
+use super::log::LastWords;
+use super::process::Keys;
+use super::turns::{Turn, Turns};
 use error::QemuError;
 use line::Lines;
 use machine::Machine;
@@ -74,8 +74,7 @@ struct Inner {
     config: QemuConfig,
     version: String,
     env: Env,
-    /// Who holds which key, as last seen. Held while the host's processes are searched, never across an await.
-    holders: Mutex<Holders>,
+    keys: Keys,
     last_words: Mutex<LastWords>,
     lines: Mutex<Lines>,
     /// Whether a monitor can become the user that its VM has.
@@ -83,18 +82,7 @@ struct Inner {
     /// Whether the kernel carries the packets of tap interfaces itself.
     vhost_net: bool,
     /// One change at a time for each VM, and one conversation with each monitor.
-    turns: Mutex<Turns>,
-}
-
-type Turns = HashMap<(VmId, Turn), Arc<AsyncMutex<()>>>;
-
-/// What is done one at a time. Several things, so that whoever looks does not wait for a guest's grace to pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Turn {
-    Change,
-    Talk,
-    /// Attaching to the serial line, or taking it back.
-    Attach,
+    turns: Turns,
 }
 
 impl QemuHypervisor {
@@ -111,12 +99,12 @@ impl QemuHypervisor {
             config,
             version,
             env,
-            holders: Mutex::default(),
+            keys: Keys::default(),
             last_words: Mutex::default(),
             lines: Mutex::default(),
             own_users: process::may_start_as_others(),
             vhost_net: std::path::Path::new("/dev/vhost-net").exists(),
-            turns: Mutex::default(),
+            turns: Turns::default(),
         })))
     }
 
@@ -131,42 +119,7 @@ impl QemuHypervisor {
     }
 
     async fn turn(&self, id: VmId, turn: Turn) -> OwnedMutexGuard<()> {
-        let lock = {
-            let mut turns = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner);
-            turns.retain(|_, lock| Arc::strong_count(lock) > 1);
-            turns.entry((id, turn)).or_default().clone()
-        };
-        lock.lock_owned().await
-    }
-
-    /// The VMs whose monitors are being changed.
-    fn in_flight(&self) -> Vec<VmId> {
-        let turns = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = turns.iter().filter(|((_, turn), lock)| *turn == Turn::Change && Arc::strong_count(lock) > 1);
-        changed.map(|((id, _), _)| *id).collect()
-    }
-
-    /// A change of one VM's monitor, in turn. It comes to its end even when its caller is gone, so that the next one
-    /// never meets a half-done one; each wait in it is bounded.
-    async fn change<F>(&self, cx: &CallCx, id: VmId, change: impl FnOnce(Machine) -> F) -> Result<StepReport>
-    where
-        F: Future<Output = Result<StepReport, QemuError>> + Send + 'static,
-    {
-        cx.bound(async {
-            let turn = self.turn(id, Turn::Change).await;
-            let work = change(self.machine(id));
-            let task = tokio::spawn(async move {
-                let _turn = turn;
-                work.await
-            });
-            match task.await {
-                Ok(result) => Ok(result?),
-                Err(error) => Err(Error::internal("the change of a monitor ended early")
-                    .with_effect(Effect::Unknown)
-                    .with_source(error)),
-            }
-        })
-        .await
+        self.0.turns.take(id, turn).await
     }
 
     fn machine(&self, id: VmId) -> Machine {
@@ -196,22 +149,25 @@ impl Hypervisor for QemuHypervisor {
     async fn ensure_process(&self, cx: &CallCx, config: &VmmConfig) -> Result<StepReport> {
         check(&self.0.config, config)?;
         let config = config.clone();
-        self.change(cx, config.id, |machine| async move { machine.start(&config).await }).await
+        let machine = self.machine(config.id);
+        self.0.turns.change(cx, config.id, async move { machine.start(&config).await }).await
     }
 
     async fn ensure_running(&self, cx: &CallCx, config: &VmmConfig) -> Result<StepReport> {
         check(&self.0.config, config)?;
-        let config = config.clone();
-        self.change(cx, config.id, |machine| async move {
+        let (id, config) = (config.id, config.clone());
+        let machine = self.machine(id);
+        let work = async move {
             let report = machine.start(&config).await?;
             machine.boot().await?;
-            Ok(report)
-        })
-        .await
+            Ok::<_, QemuError>(report)
+        };
+        self.0.turns.change(cx, id, work).await
     }
 
     async fn ensure_paused(&self, cx: &CallCx, id: VmId) -> Result<StepReport> {
-        self.change(cx, id, |machine| async move { machine.pause().await.map(|()| StepReport::empty()) }).await
+        let machine = self.machine(id);
+        self.0.turns.change(cx, id, async move { machine.pause().await.map(|()| StepReport::empty()) }).await
     }
 
     async fn ensure_captured(&self, _: &CallCx, _: VmId, _: &Path) -> Result<StepReport> {
@@ -220,13 +176,14 @@ impl Hypervisor for QemuHypervisor {
 
     async fn ensure_disks(&self, cx: &CallCx, config: &VmmConfig) -> Result<StepReport> {
         let (id, config) = (config.id, config.clone());
-        let show = |machine: Machine| async move { machine.show_disks(&config).await.map(|()| StepReport::empty()) };
-        self.change(cx, id, show).await
+        let machine = self.machine(id);
+        let show = async move { machine.show_disks(&config).await.map(|()| StepReport::empty()) };
+        self.0.turns.change(cx, id, show).await
     }
 
     async fn ensure_absent(&self, cx: &CallCx, id: VmId, how: &StopHow) -> Result<StepReport> {
-        let (cx_inner, how) = (*cx, *how);
-        self.change(cx, id, |machine| async move { machine.stop(&cx_inner, &how).await }).await
+        let (machine, call, how) = (self.machine(id), *cx, *how);
+        self.0.turns.change(cx, id, async move { machine.stop(&call, &how).await }).await
     }
 
     async fn observe(&self, cx: &CallCx, id: VmId) -> Result<Option<VmmStatus>> {
@@ -235,7 +192,7 @@ impl Hypervisor for QemuHypervisor {
 
     async fn list(&self, cx: &CallCx) -> Result<Vec<VmId>> {
         // First those that are being changed right now: one whose caller is gone may make its files in a moment.
-        let in_flight = self.in_flight();
+        let in_flight = self.0.turns.changing();
         let run = self.0.config.run_dir.clone();
         let listed = crate::host::blocking(move || {
             let io = QemuError::io("list the running VMs");

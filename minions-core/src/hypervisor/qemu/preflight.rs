@@ -1,15 +1,15 @@
 //! Whether this host can run VMs by QEMU.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::error::QemuError;
 use super::probe::KvmVerdict;
 use super::{QemuConfig, places};
 use crate::error::{Error, Result};
-use crate::host::command::{CommandError, Tool};
+use crate::host::command::CommandError;
 use crate::host::preflight::{Finding, disk_space, open_files, processes, socket_paths};
 use crate::host::process::may_start_as_others;
+use crate::host::version;
 use crate::types::ByteSize;
 
 const QEMU_FIX: &str = "apt-get install qemu-system-x86 qemu-utils";
@@ -18,28 +18,11 @@ const HELPER_FIX: &str = "cargo install vhost-device-vsock --locked";
 /// The oldest that was tried.
 const OLDEST: (u32, u32) = (7, 2);
 
-async fn ask(program: &Path) -> Result<String, CommandError> {
-    let output = Tool::new(program).arg("--version").limit(Duration::from_secs(20)).cap(64 << 10).run().await?;
-    Ok(output.text(program)?.to_owned())
-}
-
-/// The first number with a point in a text.
-fn version_in(text: &str) -> Option<&str> {
-    text.split_ascii_whitespace().find(|word| {
-        word.split_once('.').is_some_and(|(major, _)| !major.is_empty() && major.bytes().all(|b| b.is_ascii_digit()))
-    })
-}
-
-fn at_least(version: &str, (major, minor): (u32, u32)) -> bool {
-    let mut numbers = version.split(['.', '-', '+']).map_while(|part| part.parse::<u32>().ok());
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
-}
-
 /// The version of QEMU.
 pub(super) async fn qemu_version(program: &Path) -> Result<String> {
-    match ask(program).await {
-        Ok(text) => match version_in(&text).filter(|_| text.contains("QEMU")) {
-            Some(version) if at_least(version, OLDEST) => Ok(version.to_owned()),
+    match version::ask(program).await {
+        Ok(text) => match version::first_in(&text).filter(|_| text.contains("QEMU")) {
+            Some(version) if version::at_least(version, OLDEST) => Ok(version.to_owned()),
             Some(version) => Err(Error::new(
                 crate::ErrorKind::Unsupported,
                 format!("QEMU {version} is older than {}.{}", OLDEST.0, OLDEST.1),
@@ -56,8 +39,8 @@ pub(super) async fn qemu_version(program: &Path) -> Result<String> {
 
 /// The version of the helper.
 pub(super) async fn helper_version(program: &Path) -> Result<String> {
-    match ask(program).await {
-        Ok(text) => Ok(version_in(&text).unwrap_or("unknown").to_owned()),
+    match version::ask(program).await {
+        Ok(text) => Ok(version::first_in(&text).unwrap_or("unknown").to_owned()),
         Err(CommandError::Start { .. }) => {
             Err(QemuError::Program { program: "vhost-device-vsock", fix: HELPER_FIX }.into())
         }
@@ -116,15 +99,7 @@ fn users() -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn versions_are_found_and_compared() {
-        let text = "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)\nCopyright";
-        assert_eq!(version_in(text), Some("7.2.22"));
-        assert_eq!(version_in("vhost-device-vsock 0.3.0"), Some("0.3.0"));
-        assert_eq!(version_in("no version"), None);
-        assert!(at_least("7.2.22", (7, 2)) && at_least("10.0", (7, 2)) && !at_least("5.2.0", (7, 2)));
-    }
+    use crate::host::command::Tool;
 
     #[tokio::test]
     async fn bad_27_programs_that_are_absent_or_talk_garbage_are_told_from_one_another() {

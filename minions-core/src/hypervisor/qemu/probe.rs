@@ -1,32 +1,20 @@
-//! Whether guests can run on the processor. That `/dev/kvm` opens proves nothing: it may belong to a host that runs
-//! kernels of its own kind only. So a kernel is booted: without a root it panics and ends its monitor, which is proof
+//! Whether QEMU's guests can run on the processor: a kernel without a root panics and ends its monitor, which is proof
 //! enough, and takes a second where it works.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::host::command::{CommandError, Tool};
-use crate::host::{blocking, files, preflight};
+use crate::hypervisor::probe::prove;
+
+pub use crate::hypervisor::KvmVerdict;
 
 /// How long the probe may take. In hardware it takes a second; what is slower than this is no acceleration.
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// What the probe found.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case", tag = "kvm")]
-pub enum KvmVerdict {
-    /// A kernel ran.
-    Works,
-    /// None did.
-    Fails {
-        /// Why, for people.
-        reason: String,
-    },
-}
-
 impl KvmVerdict {
-    /// How guests run after this verdict.
+    /// How QEMU's guests run after this verdict.
     #[must_use]
     pub fn accel(&self) -> super::Accel {
         match self {
@@ -47,49 +35,10 @@ pub struct KvmProbe {
     pub remember: PathBuf,
 }
 
-#[derive(PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-struct Remembered {
-    boot: String,
-    qemu: String,
-    kernel: String,
-    #[serde(flatten)]
-    verdict: KvmVerdict,
-}
-
 /// Finds out, or remembers.
 pub async fn probe_kvm(probe: &KvmProbe) -> Result<KvmVerdict> {
-    let fails = |reason: &str| Ok(KvmVerdict::Fails { reason: reason.to_owned() });
-    if !Path::new("/dev/kvm").exists() {
-        return fails("there is no /dev/kvm");
-    }
-    if let Err(error) = files::open_write_existing(Path::new("/dev/kvm")) {
-        return fails(&format!("/dev/kvm cannot be opened: {error}"));
-    }
-    let Some(kernel) = &probe.kernel else { return fails("there is no kernel yet to prove it with") };
-    let lost =
-        |source: std::io::Error| Error::internal("cannot read which boot of the host this is").with_source(source);
-    let boot = preflight::boot_id().map_err(lost)?;
-    let text = |path: &Path| path.display().to_string();
-    let (qemu, of_kernel) = (text(&probe.qemu), text(kernel));
-    if let Ok(bytes) = std::fs::read(&probe.remember)
-        && let Ok(known) = serde_json::from_slice::<Remembered>(&bytes)
-        && (&known.boot, &known.qemu, &known.kernel) == (&boot, &qemu, &of_kernel)
-    {
-        return Ok(known.verdict);
-    }
-    let verdict = boot_once(&probe.qemu, kernel).await;
-    let remembered = Remembered { boot, qemu, kernel: of_kernel, verdict: verdict.clone() };
-    let path = probe.remember.clone();
-    blocking(move || {
-        let bytes = serde_json::to_vec(&remembered).map_err(|_| Error::internal("cannot write a verdict"))?;
-        // Not remembered means asked again, which costs a second and loses nothing.
-        if let Err(error) = files::replace(&path, &bytes, 0o600) {
-            tracing::warn!(%error, path = %path.display(), "cannot remember whether KVM works");
-        }
-        Ok(())
-    })
-    .await?;
-    Ok(verdict)
+    let boot = async |kernel: &Path| boot_once(&probe.qemu, kernel).await;
+    prove(&probe.qemu, probe.kernel.as_deref(), &probe.remember, boot).await
 }
 
 async fn boot_once(qemu: &Path, kernel: &Path) -> KvmVerdict {

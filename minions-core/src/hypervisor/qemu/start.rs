@@ -12,16 +12,13 @@ use tokio::net::UnixStream;
 use super::Turn;
 use super::command;
 use super::error::QemuError;
-use super::initrd;
 use super::machine::Machine;
 use super::wire::Qmp;
-use crate::host::spawn::{Detached, Spawned, spawn};
-use crate::host::{files, inotify, key};
-use crate::hypervisor::{VmmConfig, VmmPhase};
+use crate::host::spawn::Spawned;
+use crate::host::{files, inotify};
+use crate::hypervisor::process::{Listens, NotStarted, PATIENCE, Start, listens, missing};
+use crate::hypervisor::{VmmConfig, VmmPhase, initrd};
 use crate::types::StepReport;
-
-/// How long a process may take until it listens. On a machine that is busy to its neck a start takes seconds.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Machine {
     /// The monitor is up with this configuration.
@@ -66,7 +63,8 @@ impl Machine {
             let io = QemuError::io("make the folder of a VM");
             files::make_dir(places.dir()).map_err(&io)?;
             files::replace_volatile(&places.epoch(), config.epoch.to_string().as_bytes(), 0o600).map_err(&io)?;
-            initrd::write(&config.boot.initrd, &config.secret, &places.initrd())
+            let mut image = files::open_read(&config.boot.initrd).map_err(QemuError::io("read the initrd"))?;
+            initrd::write(&mut image, &config.secret, &places.initrd()).map_err(QemuError::io("write the initrd"))
         };
         let done = tokio::task::spawn_blocking(work).await;
         done.map_err(|error| QemuError::Io { what: "make the folder of a VM", source: io::Error::other(error) })?
@@ -102,64 +100,36 @@ impl Machine {
         }
     }
 
-    /// Takes the key and starts the process that holds it from then on. Both happen without a stop in between: a caller
-    /// that is gone leaves either nothing or a process that is found by its key.
     async fn spawn(
         &self,
         what: &'static str,
         program: PathBuf,
         args: Vec<OsString>,
-        key_path: PathBuf,
+        key: PathBuf,
         output: Option<File>,
     ) -> Result<Spawned, QemuError> {
-        let (dir, hypervisor) = (self.places.dir().to_owned(), self.hypervisor.clone());
-        let work = move || -> Result<Spawned, QemuError> {
-            let taken = key::take(&key_path).map_err(QemuError::io("take the key of a VM"))?;
-            let Some(key) = taken else {
-                let source = io::Error::from(io::ErrorKind::WouldBlock);
-                return Err(QemuError::Io { what: "take the key of a VM: somebody holds it", source });
-            };
-            let id = files::FileId::of(&key).map_err(QemuError::io("look at the key of a VM"))?;
-            let spawned = spawn(Detached { program: &program, args: &args, dir: &dir, key, output, user: None })
-                .map_err(|source| QemuError::Died { what, said: source.to_string() })?;
-            let mut holders = hypervisor.0.holders.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            holders.note(id, spawned.process.pid());
-            drop(holders);
-            Ok(spawned)
-        };
-        let done = tokio::task::spawn_blocking(work).await;
-        done.map_err(|error| QemuError::Io { what: "start a process", source: io::Error::other(error) })?
+        let start = Start { program, args, dir: self.places.dir().to_owned(), key, output };
+        self.hypervisor.0.keys.start(start).await.map_err(|error| match error {
+            NotStarted::Key(source) => QemuError::Io { what: "take the key of a VM", source },
+            NotStarted::Program(source) => QemuError::Died { what, said: source.to_string() },
+        })
     }
 }
 
 /// The connection to the socket that a process makes, or the reason why it never will.
 async fn first_of(what: &'static str, spawned: &Spawned, socket: &Path) -> Result<UnixStream, QemuError> {
-    let outcome = tokio::time::timeout(PATIENCE, async {
-        tokio::select! {
-            stream = inotify::connect_when_there(socket) => stream.map(Some),
-            ended = spawned.process.exited() => ended.map(|()| None),
-        }
-    });
-    match outcome.await {
-        Err(_) => Err(QemuError::Mute),
-        Ok(Ok(Some(stream))) => Ok(stream),
-        Ok(Ok(None)) => Err(QemuError::Died { what, said: spawned.errors() }),
-        Ok(Err(source)) => Err(QemuError::Io { what: "reach a process that was started", source }),
+    match listens(&spawned.process, socket).await {
+        Ok(Listens::Reached(stream)) => Ok(stream),
+        Ok(Listens::Died) => Err(QemuError::Died { what, said: spawned.errors() }),
+        Ok(Listens::Mute) => Err(QemuError::Mute),
+        Err(source) => Err(QemuError::Io { what: "reach a process that was started", source }),
     }
 }
 
 /// Nothing is started for a VM whose files are not there.
 fn present(config: &VmmConfig) -> Result<(), QemuError> {
-    let boot = [("kernel", &config.boot.kernel), ("initrd", &config.boot.initrd)];
-    let disks = config.disks.iter().map(|disk| ("disk", &disk.path));
-    for (what, path) in boot.into_iter().chain(disks) {
-        match std::fs::symlink_metadata(path) {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(QemuError::Missing { what, path: path.clone() });
-            }
-            Err(source) => return Err(QemuError::Io { what: "look at a VM's files", source }),
-        }
+    match missing(config).map_err(QemuError::io("look at a VM's files"))? {
+        Some((what, path)) => Err(QemuError::Missing { what, path }),
+        None => Ok(()),
     }
-    Ok(())
 }

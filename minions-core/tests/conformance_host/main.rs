@@ -1,10 +1,13 @@
 //! The adapters of real hosts keep the contracts of their ports.
 //!
-//! QEMU and its helper are stood in for by `stub-vmm`, so that every case runs in a moment and everywhere. With
-//! `MINIONS_LAB` (see `lab`) and `MINIONS_REAL_SUITES=1` the very same cases run on real ones: some forty boots.
+//! QEMU and its helper are stood in for by `stub-vmm`, and Cloud Hypervisor too, so that every case runs in a moment and
+//! everywhere. With `MINIONS_LAB` (see `lab`) and `MINIONS_REAL_SUITES=1` the very same cases run on real ones: some forty
+//! boots for each; those of Cloud Hypervisor where `CLOUD_HYPERVISOR` names its program, on a host with KVM. `MINIONS_IMAGE` names
+//! a folder with an image that is made already: `kernel`, `initrd` and `root.raw`.
 #![cfg(all(
     feature = "testkit",
     feature = "stub-vmm",
+    feature = "cloud-hypervisor",
     feature = "qemu",
     feature = "vsock",
     feature = "file-storage",
@@ -13,6 +16,8 @@
 ))]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at what it did not expect")]
 
+mod cloud;
+#[path = "../lab/mod.rs"]
 mod lab;
 
 use std::any::Any;
@@ -28,6 +33,8 @@ use minions_core::env::Env;
 use minions_core::guest::vsock::VsockChannel;
 use minions_core::guest::{GuestChannel, GuestChannelExt, client};
 use minions_core::host::files;
+use minions_core::host::jail::{Limiter, Means};
+use minions_core::hypervisor::cloud_hypervisor::{CloudHypervisor, CloudHypervisorConfig};
 use minions_core::hypervisor::qemu::{Accel, QemuConfig, QemuHypervisor};
 use minions_core::hypervisor::{ConsoleBox, DynHypervisor, Hypervisor, VmmConfig, VmmPhase};
 use minions_core::image::{BuildConfig, build_busybox};
@@ -39,8 +46,8 @@ use minions_core::testkit::hypervisor::{HypervisorScene, Prepare};
 use minions_core::testkit::storage::{FileProbe, Probe, StorageScene};
 use minions_core::testkit::{cx, skip};
 use minions_core::types::{
-    AgentSecret, BootFiles, ByteSize, Cid, DiskAttachment, DiskRole, FileDigest, GuestNet, ImageBundle, ImageDefaults,
-    ImageManifest, MacAddr, NicAttachment, NicBackend, StopHow, Vcpus, VmId, VolumeId,
+    AgentSecret, BootFiles, ByteSize, Cid, DiskAttachment, DiskRole, Fences, FileDigest, GuestNet, ImageBundle,
+    ImageDefaults, ImageManifest, MacAddr, NicAttachment, NicBackend, StopHow, Vcpus, VmId, VolumeId, names,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -96,25 +103,58 @@ minions_core::network_suite!(user, async |folder: PathBuf| {
     Arc::new(UserNetwork::open(&folder, UserNetworkConfig::default()).unwrap())
 });
 
-/// What VMs are run by, and what they boot.
-struct Programs {
-    qemu: PathBuf,
-    helper: PathBuf,
-    image: ImageBundle,
+/// What VMs are run by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Qemu,
+    Cloud,
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test's switch")]
-fn real() -> bool {
-    std::env::var_os("MINIONS_REAL_SUITES").is_some()
+/// An adapter that can be opened as often as daemons come and go.
+#[derive(Clone)]
+enum Config {
+    Qemu(QemuConfig),
+    Cloud(CloudHypervisorConfig),
 }
 
-/// The stub, or the real ones where that was asked for.
-async fn programs(dir: &Path) -> Programs {
-    if !real() {
-        let stub = PathBuf::from(env!("CARGO_BIN_EXE_stub-vmm"));
-        return Programs { qemu: stub.clone(), helper: stub, image: bundle(dir) };
+impl Config {
+    /// A daemon's view of a host.
+    async fn open(self) -> DynHypervisor {
+        match self {
+            Self::Qemu(config) => Arc::new(QemuHypervisor::open(config, Env::system()).await.unwrap()),
+            Self::Cloud(config) => Arc::new(CloudHypervisor::open(config, Env::system()).await.unwrap()),
+        }
     }
-    let lab = Lab::find("the suites on real QEMU").expect("MINIONS_REAL_SUITES needs the lab");
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test's switches")]
+fn switch(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).map(PathBuf::from)
+}
+
+/// Whether the cases of this kind run on real guests.
+fn real(kind: Kind) -> bool {
+    let kind = kind == Kind::Qemu || switch("CLOUD_HYPERVISOR").is_some();
+    kind && switch("MINIONS_REAL_SUITES").is_some()
+}
+
+/// Cloud Hypervisor is known by its name: to the stand-in, that is.
+fn cloud_stub(dir: &Path) -> PathBuf {
+    let path = dir.join("cloud-hypervisor");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_stub-vmm"), &path).unwrap();
+    path
+}
+
+/// What they boot.
+async fn image(kind: Kind, dir: &Path) -> ImageBundle {
+    if !real(kind) {
+        return bundle(dir);
+    }
+    if let Some(made) = switch("MINIONS_IMAGE") {
+        let boot = BootFiles { kernel: made.join("kernel"), initrd: made.join("initrd") };
+        return ImageBundle { root: made.join("root.raw"), boot, ..bundle(dir) };
+    }
+    let lab = Lab::find("the suites on real monitors").expect("MINIONS_REAL_SUITES needs the lab");
     let build = BuildConfig {
         name: "busybox".to_owned(),
         work_dir: dir.join("w"),
@@ -126,15 +166,15 @@ async fn programs(dir: &Path) -> Programs {
         mirror: None,
         defaults: ImageDefaults::default(),
     };
-    let image = build_busybox(&build, &|_| {}).await.unwrap();
-    Programs { qemu: lab.qemu.clone(), helper: lab.helper(), image }
+    build_busybox(&build, &|_| {}).await.unwrap()
 }
 
 /// A host of one folder with a short name, and what is in it.
 struct Host {
     _leftovers: Leftovers,
     folder: tempfile::TempDir,
-    config: QemuConfig,
+    kind: Kind,
+    config: Config,
     hypervisor: DynHypervisor,
     image: ImageBundle,
 }
@@ -146,24 +186,32 @@ impl fmt::Debug for Host {
 }
 
 impl Host {
-    async fn new() -> Self {
+    async fn new(kind: Kind) -> Self {
         let folder = lab::folder("ch");
-        let Programs { qemu, helper, image } = programs(folder.path()).await;
-        let config = QemuConfig {
-            run_dir: folder.path().join("r"),
-            qemu,
-            vsock_helper: helper,
-            accel: Accel::Emulation,
-            max_vcpus: 4,
-            max_memory: ByteSize::gib(4),
+        let image = image(kind, folder.path()).await;
+        let (run_dir, max_vcpus, max_memory) = (folder.path().join("r"), 4, ByteSize::gib(4));
+        let stub = PathBuf::from(env!("CARGO_BIN_EXE_stub-vmm"));
+        let config = match kind {
+            Kind::Qemu => {
+                let (qemu, vsock_helper) = match real(kind) {
+                    true => Lab::find("QEMU").map(|lab| (lab.qemu.clone(), lab.helper())).unwrap(),
+                    false => (stub.clone(), stub),
+                };
+                Config::Qemu(QemuConfig { run_dir, qemu, vsock_helper, accel: Accel::Emulation, max_vcpus, max_memory })
+            }
+            Kind::Cloud => {
+                let program = switch("CLOUD_HYPERVISOR").filter(|_| real(kind));
+                let program = program.unwrap_or_else(|| cloud_stub(folder.path()));
+                let jail = Some(stub);
+                Config::Cloud(CloudHypervisorConfig { run_dir, program, jail, max_vcpus, max_memory })
+            }
         };
-        let hypervisor = Self::open(config.clone()).await;
-        Self { _leftovers: Leftovers(folder.path().to_owned()), folder, config, hypervisor, image }
+        let hypervisor = config.clone().open().await;
+        Self { _leftovers: Leftovers(folder.path().to_owned()), folder, kind, config, hypervisor, image }
     }
 
-    /// A daemon's view of it.
-    async fn open(config: QemuConfig) -> DynHypervisor {
-        Arc::new(QemuHypervisor::open(config, Env::system()).await.unwrap())
+    fn real(&self) -> bool {
+        real(self.kind)
     }
 
     fn vm(&self, id: VmId, epoch: u64, cid: Cid) -> VmmConfig {
@@ -179,6 +227,11 @@ impl Host {
             dns: vec!["10.213.0.3".parse().unwrap()],
             mac,
         };
+        let nic = match self.kind {
+            Kind::Qemu => Some(NicAttachment { backend: NicBackend::User, mac, net }),
+            // A tap interface is the network's matter.
+            Kind::Cloud => None,
+        };
         VmmConfig {
             id,
             epoch,
@@ -188,7 +241,7 @@ impl Host {
             cmdline: String::new(),
             hostname: "case".to_owned(),
             disks: vec![DiskAttachment { role: DiskRole::Root, path }],
-            nic: Some(NicAttachment { backend: NicBackend::User, mac, net }),
+            nic,
             cid,
             secret: AgentSecret::from_bytes([u8::try_from(cid.get()).unwrap(); 32]),
             uid: 200_000,
@@ -204,8 +257,12 @@ impl Prepare for Host {
     }
 
     async fn kill(&self, id: VmId) -> bool {
-        // QEMU alone: its words name the VM with its epoch.
-        lab::kill_below(self.folder.path(), &format!("{id}@")) == 1
+        // The monitor alone: its words name the VM with its epoch.
+        let word = match self.kind {
+            Kind::Qemu => format!("{id}@"),
+            Kind::Cloud => format!("{id}/api."),
+        };
+        lab::kill_below(self.folder.path(), &word) == 1
     }
 
     fn greeting(&self) -> Option<&'static str> {
@@ -226,27 +283,38 @@ impl Boot for Host {
     }
 }
 
-minions_core::hypervisor_suite!(qemu, async |_folder: PathBuf| {
-    let host = Host::new().await;
+minions_core::hypervisor_suite!(cloud_hypervisor, async |_folder: PathBuf| {
+    let host = Host::new(Kind::Cloud).await;
     HypervisorScene { hypervisor: host.hypervisor.clone(), prepare: Box::new(host) }
 });
 
+minions_core::hypervisor_suite!(qemu, async |_folder: PathBuf| {
+    let host = Host::new(Kind::Qemu).await;
+    HypervisorScene { hypervisor: host.hypervisor.clone(), prepare: Box::new(host) }
+});
+
+minions_core::guest_suite!(vsock_of_cloud_hypervisor, async |_folder: PathBuf| {
+    let host = Host::new(Kind::Cloud).await;
+    let guest = VsockChannel::open(&host.folder.path().join("r")).unwrap();
+    GuestScene { guest: Arc::new(guest), boot: Some(Box::new(host)) }
+});
+
 minions_core::guest_suite!(vsock, async |_folder: PathBuf| {
-    let host = Host::new().await;
+    let host = Host::new(Kind::Qemu).await;
     let guest = VsockChannel::open(&host.folder.path().join("r")).unwrap();
     GuestScene { guest: Arc::new(guest), boot: Some(Box::new(host)) }
 });
 
 #[test]
 fn whoever_reads_the_output_knows_what_the_suites_ran_on() {
-    if !real() {
-        skip("the suites on real QEMU", "MINIONS_REAL_SUITES is not set; they ran on stub-vmm");
+    for (kind, name) in [(Kind::Qemu, "QEMU"), (Kind::Cloud, "Cloud Hypervisor")] {
+        if !real(kind) {
+            skip(&format!("the suites on real {name}"), "it was not asked for; they ran on stub-vmm");
+        }
     }
 }
 
-#[tokio::test]
-async fn inv_3_two_monitors_never_share_a_disk() {
-    let host = Host::new().await;
+async fn inv_3_two_monitors_never_share_a_disk(host: Host) {
     let config = host.vm(VmId::from_bits(1), 1, Cid::FIRST);
     host.hypervisor.ensure_running(&cx(), &config).await.unwrap();
     let thief = VmmConfig { disks: config.disks.clone(), ..host.vm(VmId::from_bits(2), 1, Cid::new(4).unwrap()) };
@@ -258,9 +326,7 @@ async fn inv_3_two_monitors_never_share_a_disk() {
     assert_eq!(lab::processes(host.folder.path(), ""), Vec::<i32>::new());
 }
 
-#[tokio::test]
-async fn bad_23_a_missing_kernel_or_initrd_starts_nothing() {
-    let host = Host::new().await;
+async fn bad_23_a_missing_kernel_or_initrd_starts_nothing(host: Host) {
     for what in ["kernel", "initrd"] {
         let mut config = host.vm(VmId::from_bits(3), 1, Cid::FIRST);
         let path = if what == "kernel" { &mut config.boot.kernel } else { &mut config.boot.initrd };
@@ -284,9 +350,7 @@ async fn start_and_power_off(host: &Host, config: &VmmConfig) {
     client::shutdown(io, cx().deadline).await.unwrap();
 }
 
-#[tokio::test]
-async fn what_a_guest_said_before_it_ended_by_itself_can_be_read_after_its_monitor_is_gone() {
-    let host = Host::new().await;
+async fn what_a_guest_said_before_it_ended_by_itself_can_be_read_after_its_monitor_is_gone(host: Host) {
     let mut config = host.vm(VmId::from_bits(4), 1, Cid::FIRST);
     start_and_power_off(&host, &config).await;
     // Two wait, and both are told.
@@ -302,20 +366,18 @@ async fn what_a_guest_said_before_it_ended_by_itself_can_be_read_after_its_monit
         let log = host.hypervisor.console_log(&cx(), config.id, 1 << 20).await.unwrap();
         String::from_utf8_lossy(&log).into_owned()
     };
-    let last = if real() { "Power down" } else { "stub: powered off" };
+    let last = if host.real() { "Power down" } else { "stub: powered off" };
     assert!(said().await.contains(last), "{}", said().await);
     // What the next guest says comes behind it.
     config.epoch = 2;
     host.hypervisor.ensure_running(&cx(), &config).await.unwrap();
     let both = said().await;
-    assert!(both.find(last).is_some_and(|at| real() || both[at..].contains("stub: up")), "{both}");
+    assert!(both.find(last).is_some_and(|at| host.real() || both[at..].contains("stub: up")), "{both}");
     host.hypervisor.ensure_absent(&cx(), config.id, &StopHow::Force).await.unwrap();
     assert_eq!(lab::processes(host.folder.path(), ""), Vec::<i32>::new());
 }
 
-#[tokio::test]
-async fn a_start_clears_away_a_monitor_whose_guest_has_ended() {
-    let host = Host::new().await;
+async fn a_start_clears_away_a_monitor_whose_guest_has_ended(host: Host) {
     let mut config = host.vm(VmId::from_bits(5), 1, Cid::FIRST);
     for epoch in [1, 1, 2] {
         config.epoch = epoch;
@@ -338,19 +400,17 @@ async fn until(console: &mut ConsoleBox, text: &str) -> String {
     String::from_utf8_lossy(&read).into_owned()
 }
 
-#[tokio::test]
-async fn a_daemon_that_dies_while_somebody_is_attached_leaves_a_line_that_the_next_one_takes_back() {
-    let host = Host::new().await;
+async fn a_daemon_that_dies_while_somebody_is_attached_leaves_a_line_that_the_next_one_takes_back(host: Host) {
     for (number, observed) in [(4, true), (5, false)] {
         let (id, word) = (VmId::from_bits(number.into()), "a-word");
         let config = host.vm(id, 1, Cid::new(number).unwrap());
         host.hypervisor.ensure_running(&cx(), &config).await.unwrap();
         // A daemon with a runtime of its own, whose tasks and files go with it.
-        let qemu = host.config.clone();
+        let config = host.config.clone();
         let died = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
             let console = runtime.block_on(async {
-                let mut console = Host::open(qemu).await.console(&cx(), id, 1 << 20).await.unwrap();
+                let mut console = config.open().await.console(&cx(), id, 1 << 20).await.unwrap();
                 until(&mut console, "press Enter for a shell").await;
                 console.write_all(word.as_bytes()).await.unwrap();
                 until(&mut console, word).await;
@@ -358,8 +418,8 @@ async fn a_daemon_that_dies_while_somebody_is_attached_leaves_a_line_that_the_ne
             });
             drop((runtime, console));
         });
-        died.join().unwrap();
-        let next = Host::open(host.config.clone()).await;
+        tokio::task::spawn_blocking(move || died.join().unwrap()).await.unwrap();
+        let next = host.config.clone().open().await;
         if observed {
             // Whoever only looks at the VM turns the line back: what the guest says from then on is kept.
             next.observe(&cx(), id).await.unwrap().expect("it runs");
@@ -374,16 +434,14 @@ async fn a_daemon_that_dies_while_somebody_is_attached_leaves_a_line_that_the_ne
     assert_eq!(host.hypervisor.list(&cx()).await.unwrap(), []);
 }
 
-#[tokio::test]
-async fn what_a_guest_says_last_is_kept_while_somebody_is_attached() {
-    let host = Host::new().await;
+async fn what_a_guest_says_last_is_kept_while_somebody_is_attached(host: Host) {
     let config = host.vm(VmId::from_bits(7), 1, Cid::FIRST);
     host.hypervisor.ensure_running(&cx(), &config).await.unwrap();
     let mut console = host.hypervisor.console(&cx(), config.id, 1 << 20).await.unwrap();
     start_and_power_off(&host, &config).await;
     host.hypervisor.wait_exit(&cx(), config.id).await.unwrap();
     host.hypervisor.ensure_absent(&cx(), config.id, &StopHow::Force).await.unwrap();
-    let last = if real() { "Power down" } else { "stub: powered off" };
+    let last = if host.real() { "Power down" } else { "stub: powered off" };
     let mut heard = Vec::new();
     console.read_to_end(&mut heard).await.unwrap();
     let log = host.hypervisor.console_log(&cx(), config.id, 1 << 20).await.unwrap();
@@ -393,3 +451,24 @@ async fn what_a_guest_says_last_is_kept_while_somebody_is_attached() {
     }
     assert_eq!(host.hypervisor.list(&cx()).await.unwrap(), []);
 }
+
+/// Each of these for every monitor.
+macro_rules! for_each_monitor {
+    ($($case:ident),+ $(,)?) => {
+        mod on_qemu {
+            $(#[tokio::test] async fn $case() { super::$case(super::Host::new(super::Kind::Qemu).await).await; })+
+        }
+        mod on_cloud_hypervisor {
+            $(#[tokio::test] async fn $case() { super::$case(super::Host::new(super::Kind::Cloud).await).await; })+
+        }
+    };
+}
+
+for_each_monitor!(
+    inv_3_two_monitors_never_share_a_disk,
+    bad_23_a_missing_kernel_or_initrd_starts_nothing,
+    what_a_guest_said_before_it_ended_by_itself_can_be_read_after_its_monitor_is_gone,
+    a_start_clears_away_a_monitor_whose_guest_has_ended,
+    a_daemon_that_dies_while_somebody_is_attached_leaves_a_line_that_the_next_one_takes_back,
+    what_a_guest_says_last_is_kept_while_somebody_is_attached,
+);
