@@ -20,8 +20,10 @@ pub enum Backend {
     Auto,
     /// Simulated, gone with the daemon.
     Memory,
-    /// Real VMs.
+    /// Real VMs, in emulation where there is no other way.
     Qemu,
+    /// Real VMs, on the processor only, with tap interfaces.
+    CloudHypervisor,
 }
 
 impl Backend {
@@ -32,6 +34,7 @@ impl Backend {
             Self::Auto => "auto",
             Self::Memory => "memory",
             Self::Qemu => "qemu",
+            Self::CloudHypervisor => "cloud-hypervisor",
         }
     }
 }
@@ -43,7 +46,8 @@ impl FromStr for Backend {
             "auto" => Ok(Self::Auto),
             "memory" => Ok(Self::Memory),
             "qemu" => Ok(Self::Qemu),
-            _ => Err("expected auto, memory or qemu".to_owned()),
+            "cloud-hypervisor" => Ok(Self::CloudHypervisor),
+            _ => Err("expected auto, memory, qemu or cloud-hypervisor".to_owned()),
         }
     }
 }

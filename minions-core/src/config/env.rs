@@ -22,6 +22,8 @@ pub struct Environment {
     pub config_home: Option<PathBuf>,
     /// `MINIONS_LOG`: what is logged.
     pub log: Option<String>,
+    /// `CLOUD_HYPERVISOR`: its program, where it does not lie where programs usually do.
+    pub cloud_hypervisor: Option<PathBuf>,
     /// `NO_COLOR`: whether colours are unwanted.
     pub no_color: bool,
     /// `TERM`: the caller's terminal, for programs in guests.
@@ -55,6 +57,7 @@ impl Environment {
                 .or_else(|| home("HOME").map(|home| home.join(".config")))
                 .filter(|home| home.is_absolute()),
             log: text("MINIONS_LOG")?,
+            cloud_hypervisor: path("CLOUD_HYPERVISOR")?,
             no_color: variable("NO_COLOR").is_some(),
             // Not ours: a terminal of another name is none that a guest knows.
             term: variable("TERM").and_then(|value| value.into_string().ok()),

@@ -120,7 +120,7 @@ async fn come_and_go(count: u32) {
                 let number = round * AT_ONCE + place;
                 let config = host.vm(VmId::from_bits(u128::from(number) + 1), 1, Cid::new(3 + place).unwrap());
                 host.hypervisor.ensure_running(&cx(), &config).await.unwrap();
-                let how = if number % 2 == 0 { StopHow::Force } else { StopHow::DEFAULT };
+                let how = if number.is_multiple_of(2) { StopHow::Force } else { StopHow::DEFAULT };
                 host.hypervisor.ensure_absent(&cx(), config.id, &how).await.unwrap();
                 std::fs::remove_file(&config.disks[0].path).unwrap();
             });

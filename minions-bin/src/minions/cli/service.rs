@@ -64,7 +64,7 @@ Adding a name again says anew where it is. The token stays in its own file, and 
 
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// What runs the VMs: auto, memory or qemu; auto takes the best that works, and never memory
+    /// What runs the VMs: auto, memory, qemu or cloud-hypervisor; auto takes the best that works, and never memory
     #[arg(long)]
     pub backend: Option<minions_core::config::Backend>,
     /// The configuration file [env: MINIONS_CONFIG]

@@ -14,7 +14,7 @@ use minions_core::service::{Defaults, LocalControlPlane, Quota, Retention, Servi
 use minions_core::store::sqlite::{SqliteFleet, SqliteJournal};
 use minions_core::store::{Journal, LeasePool};
 
-use super::{Folder, memory, qemu};
+use super::{Folder, memory, real};
 
 /// The first of the unprivileged users that VMs may run as, and how many there are.
 const UIDS: (u32, u32) = (200_000, 65_536);
@@ -60,8 +60,7 @@ pub async fn compose(folder: &Folder, config: &Config, env: &Env) -> Result<Worl
                 memory::open(env).await?,
             )
         }
-        Backend::Qemu => open_qemu(folder, config, env, "as asked").await?,
-        Backend::Auto => open_qemu(folder, config, env, "the best of what works here").await?,
+        Backend::Qemu | Backend::CloudHypervisor | Backend::Auto => real::open(folder, config, env).await?,
     };
     if backend == "memory" {
         // The world that the journal tells of ended with the service before.
@@ -99,22 +98,8 @@ async fn refuse_lost(fleet: &SqliteFleet, journal: &SqliteJournal) -> Result<()>
     Ok(())
 }
 
-async fn open_qemu(folder: &Folder, config: &Config, env: &Env, why: &str) -> Result<(&'static str, String, Parts)> {
-    let findings = qemu::examine(folder, &config.network).await?;
-    if findings.iter().any(|finding| finding.status == FindingStatus::Fail) {
-        return Err(Error::new(ErrorKind::Unsupported, cannot(&findings)).with_reason("preflight"));
-    }
-    folder.belongs_to("qemu")?;
-    for finding in findings.iter().filter(|finding| finding.status == FindingStatus::Warn) {
-        tracing::warn!(id = finding.id, fix = finding.fix, "{}", finding.message);
-    }
-    let (parts, accelerated) = qemu::open(folder, &config.network, env).await?;
-    let how = if accelerated { "on the processor (KVM)" } else { "in emulation, since KVM does not work here" };
-    Ok(("qemu", format!("{why}; guests run {how}"), parts))
-}
-
 /// What is missing, with the lines to type.
-fn cannot(findings: &[Finding]) -> String {
+pub fn cannot(findings: &[Finding]) -> String {
     let mut text = "this machine cannot run real VMs yet:".to_owned();
     for finding in findings.iter().filter(|finding| finding.status == FindingStatus::Fail) {
         // Writing to a String cannot fail.

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use minions_core::config::Environment;
 use minions_core::env::Env;
 use minions_core::error::{Error, ErrorKind, Result};
 use minions_core::host::lookup::{DEFAULT_DIRS, find_in};
@@ -19,7 +20,11 @@ const LONGEST: usize = "vms/vm_00000000000000000000000000/v_4294967295".len();
 
 /// A service's folder, by its absolute path.
 #[derive(Clone, Debug)]
-pub struct Folder(PathBuf);
+pub struct Folder {
+    dir: PathBuf,
+    /// Where Cloud Hypervisor is, where somebody has said so.
+    cloud_hypervisor: Option<PathBuf>,
+}
 
 impl Folder {
     /// A folder whose path leaves room for sockets. Nothing is made yet.
@@ -36,20 +41,20 @@ impl Folder {
             let message = format!("{}; use a shorter folder, such as /srv/minions", finding.message);
             return Err(Error::invalid("dir", message));
         }
-        Ok(Self(absolute))
+        Ok(Self { dir: absolute, cloud_hypervisor: None })
     }
 
     pub fn dir(&self) -> &Path {
-        &self.0
+        &self.dir
     }
 
     pub fn socket(&self) -> PathBuf {
-        self.0.join(SOCKET)
+        self.dir.join(SOCKET)
     }
 
     /// Programs that a service brings along.
     pub fn bin(&self) -> PathBuf {
-        self.0.join("bin")
+        self.dir.join("bin")
     }
 
     /// Where a program lies: in the folder, beside this one, or where programs usually do. One that is nowhere is named
@@ -61,12 +66,22 @@ impl Folder {
         find_in(&places, name).unwrap_or_else(|| self.bin().join(name))
     }
 
+    /// With what the environment says of where programs lie.
+    pub fn with(self, environment: &Environment) -> Self {
+        Self { cloud_hypervisor: environment.cloud_hypervisor.clone(), ..self }
+    }
+
+    /// Cloud Hypervisor's program.
+    pub fn cloud_hypervisor(&self) -> PathBuf {
+        self.cloud_hypervisor.clone().unwrap_or_else(|| self.program("cloud-hypervisor"))
+    }
+
     pub fn state(&self) -> PathBuf {
-        self.0.join("state")
+        self.dir.join("state")
     }
 
     pub fn vms(&self) -> PathBuf {
-        self.0.join("vms")
+        self.dir.join("vms")
     }
 
     /// Makes it, and takes it for this process alone.
@@ -76,26 +91,26 @@ impl Folder {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700);
         builder.create(self.state()).map_err(|error| failed("make", &self.state(), error))?;
-        let meta = fs::metadata(&self.0).map_err(|error| failed("look at", &self.0, error))?;
+        let meta = fs::metadata(&self.dir).map_err(|error| failed("look at", &self.dir, error))?;
         let own = rustix::process::geteuid().as_raw();
         if meta.uid() != own && meta.uid() != 0 {
             let message =
-                format!("{} belongs to the user {}, who could change it under us", self.0.display(), meta.uid());
+                format!("{} belongs to the user {}, who could change it under us", self.dir.display(), meta.uid());
             return Err(Error::new(ErrorKind::Denied, message).with_field("dir"));
         }
         if meta.mode() & 0o022 != 0 {
-            let message = format!("others may write to {0}; run: chmod 700 {0}", self.0.display());
+            let message = format!("others may write to {0}; run: chmod 700 {0}", self.dir.display());
             return Err(Error::new(ErrorKind::Denied, message));
         }
-        let path = self.0.join("minions.lock");
+        let path = self.dir.join("minions.lock");
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = options.open(&path).map_err(|error| failed("open", &path, error))?;
         let Some(file) = locked(file).await.map_err(|error| failed("lock", &path, error))? else {
-            let message = format!("another service runs in {}; stop it, or use another --dir", self.0.display());
+            let message = format!("another service runs in {}; stop it, or use another --dir", self.dir.display());
             return Err(Error::new(ErrorKind::Conflict, message).with_reason("in_use"));
         };
-        let pid = self.0.join("minions.pid");
+        let pid = self.dir.join("minions.pid");
         fs::write(&pid, format!("{}\n", std::process::id())).map_err(|error| failed("write", &pid, error))?;
         Ok(Lock { _file: file, pid })
     }
@@ -113,13 +128,18 @@ impl Folder {
         }
     }
 
+    /// The backend that runs its VMs, where one has.
+    pub fn noted_backend(&self) -> Option<String> {
+        fs::read_to_string(self.state().join("backend")).ok().map(|text| text.trim().to_owned())
+    }
+
     /// Refuses a folder whose VMs another backend runs; notes it at the first start.
     pub fn belongs_to(&self, backend: &str) -> Result<()> {
         let path = self.state().join("backend");
         match fs::read_to_string(&path) {
             Ok(text) if text.trim() == backend => Ok(()),
             Ok(text) => {
-                let (dir, other) = (self.0.display(), text.trim());
+                let (dir, other) = (self.dir.display(), text.trim());
                 let message =
                     format!("the VMs in {dir} are of the backend {other:?}; use another --dir for {backend:?}");
                 Err(Error::new(ErrorKind::Conflict, message).with_reason("other_backend"))

@@ -1,11 +1,13 @@
 //! `minions serve`: the daemon. It wires parts together and decides nothing about VMs.
 
+mod cloud_hypervisor;
 mod compose;
 mod folder;
 mod logging;
 mod memory;
 mod network;
 mod qemu;
+mod real;
 mod signals;
 
 use std::path::Path;
@@ -25,7 +27,7 @@ use crate::service::config::{find, load};
 
 pub use compose::service_config;
 pub use folder::Folder;
-pub use qemu::examine;
+pub use real::examine;
 
 pub async fn run(global: &Global, args: &Serve, environment: &Environment) -> Outcome {
     let output = Output::new(global, environment);
@@ -34,7 +36,7 @@ pub async fn run(global: &Global, args: &Serve, environment: &Environment) -> Ou
     let config = read()?;
     logging::start(&config, environment.log.as_deref()).map_err(Failure::of_config)?;
     let dir = global.dir.clone().or_else(|| environment.dir.clone()).or_else(|| config.dir.clone());
-    let folder = Folder::at(&dir.unwrap_or_else(|| DEFAULT_DIR.into()))?;
+    let folder = Folder::at(&dir.unwrap_or_else(|| DEFAULT_DIR.into()))?.with(environment);
     let _lock = folder.take().await?;
     let tokens = tokens(config.token_file.as_deref())?;
 

@@ -15,7 +15,7 @@ pub async fn run(output: &Output, global: &Global, environment: &Environment) ->
     let config = load(find(None, global.dir.as_deref(), environment).as_deref())?;
     let dir = global.dir.clone().or_else(|| environment.dir.clone()).or_else(|| config.dir.clone());
     let dir = dir.unwrap_or_else(|| DEFAULT_DIR.into());
-    let findings = examine(&Folder::at(&dir)?, &config.network).await?;
+    let findings = examine(&Folder::at(&dir)?.with(environment), &config).await?;
     for finding in &findings {
         if output.json {
             output.object(finding)?;

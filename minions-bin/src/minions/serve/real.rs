@@ -1,0 +1,105 @@
+//! Real VMs: the monitor that was asked for or is the best, disks in files, VSOCK, and the network that is asked for.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use minions_core::config::{Backend, Config, NetworkKind};
+use minions_core::env::Env;
+use minions_core::error::{Error, ErrorKind, Result};
+use minions_core::guest::vsock::VsockChannel;
+use minions_core::host::preflight::{Finding, FindingStatus};
+use minions_core::storage::Storage;
+use minions_core::storage::file::FileStorage;
+
+use super::compose::{Parts, at_start, cannot};
+use super::{Folder, cloud_hypervisor, network, qemu};
+
+/// What runs real VMs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Monitor {
+    Qemu,
+    CloudHypervisor,
+}
+
+impl Monitor {
+    fn backend(self) -> &'static str {
+        match self {
+            Self::Qemu => "qemu",
+            Self::CloudHypervisor => "cloud-hypervisor",
+        }
+    }
+
+    async fn examine(self, folder: &Folder, config: &Config, kernel: Option<PathBuf>) -> Result<Vec<Finding>> {
+        let mut findings = match self {
+            Self::Qemu => qemu::examine(folder, kernel).await?,
+            Self::CloudHypervisor => cloud_hypervisor::examine(folder, kernel).await?,
+        };
+        findings.append(&mut network::examine(folder, &config.network).await?);
+        if self == Self::CloudHypervisor && config.network.kind != NetworkKind::Bridge {
+            findings.push(Finding::fail(
+                "tap",
+                "Cloud Hypervisor has no network of its own, it needs tap interfaces",
+                "set network.kind = \"bridge\" in the configuration",
+            ));
+        }
+        Ok(findings)
+    }
+}
+
+/// This machine's own kernel: before there is an image, KVM is proved with it.
+fn host_kernel() -> Option<PathBuf> {
+    let name = rustix::system::uname();
+    let path = PathBuf::from(format!("/boot/vmlinuz-{}", name.release().to_str().ok()?));
+    std::fs::File::open(&path).is_ok().then_some(path)
+}
+
+fn fails(findings: &[Finding]) -> bool {
+    findings.iter().any(|finding| finding.status == FindingStatus::Fail)
+}
+
+/// The monitor that was asked for, else the best that preflight proves: Cloud Hypervisor, else QEMU. A folder stays with the
+/// one that its VMs have. With it what was found about it.
+async fn choose(folder: &Folder, config: &Config, kernel: Option<PathBuf>) -> Result<(Monitor, Vec<Finding>)> {
+    let cloud = Monitor::CloudHypervisor;
+    let noted = folder.noted_backend();
+    let its_own = |monitor: Monitor| noted.as_deref() == Some(monitor.backend());
+    let asked = config.backend == Backend::CloudHypervisor;
+    let best = config.backend == Backend::Auto && config.network.kind == NetworkKind::Bridge && !its_own(Monitor::Qemu);
+    if asked || best {
+        let findings = cloud.examine(folder, config, kernel.clone()).await?;
+        if asked || its_own(cloud) || !fails(&findings) {
+            return Ok((cloud, findings));
+        }
+    }
+    Ok((Monitor::Qemu, Monitor::Qemu.examine(folder, config, kernel).await?))
+}
+
+/// Looks at all that real VMs need. Changes nothing.
+pub async fn examine(folder: &Folder, config: &Config) -> Result<Vec<Finding>> {
+    choose(folder, config, qemu::first_kernel(folder).or_else(host_kernel)).await.map(|(_, findings)| findings)
+}
+
+/// The ports of this machine: which monitor it is, and why.
+pub async fn open(folder: &Folder, config: &Config, env: &Env) -> Result<(&'static str, String, Parts)> {
+    let storage = FileStorage::open(folder.dir(), env.clone()).await?;
+    let images = storage.images(&at_start("real.images")).await?;
+    let kernel = images.into_iter().next().map(|image| image.boot.kernel).or_else(host_kernel);
+    let (monitor, findings) = choose(folder, config, kernel.clone()).await?;
+    if fails(&findings) {
+        return Err(Error::new(ErrorKind::Unsupported, cannot(&findings)).with_reason("preflight"));
+    }
+    folder.belongs_to(monitor.backend())?;
+    for finding in findings.iter().filter(|finding| finding.status == FindingStatus::Warn) {
+        tracing::warn!(id = finding.id, fix = finding.fix, "{}", finding.message);
+    }
+    let (hypervisor, accelerated) = match monitor {
+        Monitor::Qemu => qemu::open(folder, kernel, env).await?,
+        Monitor::CloudHypervisor => (cloud_hypervisor::open(folder, env).await?, true),
+    };
+    let network = network::open(folder, &config.network).await?;
+    let guest = Arc::new(VsockChannel::open(&folder.vms())?);
+    let why = if config.backend == Backend::Auto { "the best of what works here" } else { "as asked" };
+    let how = if accelerated { "on the processor (KVM)" } else { "in emulation, since KVM does not work here" };
+    let parts = Parts { hypervisor, storage: Arc::new(storage), network, guest };
+    Ok((monitor.backend(), format!("{why}; guests run {how}"), parts))
+}
