@@ -81,10 +81,7 @@ pub async fn examine(folder: &Folder, config: &Config) -> Result<Vec<Finding>> {
 
 /// The ports of this machine: which monitor it is, and why.
 pub async fn open(folder: &Folder, config: &Config, env: &Env) -> Result<(&'static str, String, Parts)> {
-    let storage = FileStorage::open(folder.dir(), env.clone()).await?;
-    let images = storage.images(&at_start("real.images")).await?;
-    let kernel = images.into_iter().next().map(|image| image.boot.kernel).or_else(host_kernel);
-    let (monitor, findings) = choose(folder, config, kernel.clone()).await?;
+    let (monitor, findings) = choose(folder, config, qemu::first_kernel(folder).or_else(host_kernel)).await?;
     if fails(&findings) {
         return Err(Error::new(ErrorKind::Unsupported, cannot(&findings)).with_reason("preflight"));
     }
@@ -92,6 +89,9 @@ pub async fn open(folder: &Folder, config: &Config, env: &Env) -> Result<(&'stat
     for finding in findings.iter().filter(|finding| finding.status == FindingStatus::Warn) {
         tracing::warn!(id = finding.id, fix = finding.fix, "{}", finding.message);
     }
+    let storage = FileStorage::open(folder.dir(), env.clone()).await?;
+    let images = storage.images(&at_start("real.images")).await?;
+    let kernel = images.into_iter().next().map(|image| image.boot.kernel).or_else(host_kernel);
     let (hypervisor, accelerated) = match monitor {
         Monitor::Qemu => qemu::open(folder, kernel, env).await?,
         Monitor::CloudHypervisor => (cloud_hypervisor::open(folder, env).await?, true),
