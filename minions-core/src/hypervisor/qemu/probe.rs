@@ -47,7 +47,7 @@ async fn boot_once(qemu: &Path, kernel: &Path) -> KvmVerdict {
         .args(words)
         .args(["-display", "none", "-no-reboot", "-serial", "stdio", "-kernel"])
         .arg(kernel)
-        .args(["-append", "console=ttyS0 reboot=t panic=-1"])
+        .args(["-append", "console=ttyS0 quiet reboot=t panic=-1"])
         .limit(LIMIT);
     match tool.run().await {
         Ok(output) if String::from_utf8_lossy(&output.stdout).contains("Kernel panic") => KvmVerdict::Works,
