@@ -97,8 +97,10 @@ async fn rp_4_a_guest_that_starts_itself_anew_ends_its_monitor() {
 async fn a_tap_interface_that_is_not_there_is_not_found_and_starts_nothing() {
     let host = Host::new(Kind::Cloud).await;
     let mut config = host.vm(VmId::from_bits(7), 1, Cid::FIRST);
-    let nic = Host::new(Kind::Qemu).await.vm(config.id, 1, Cid::FIRST).nic;
-    config.nic = nic.map(|nic| NicAttachment { backend: NicBackend::Tap(names::tap(config.id)), ..nic });
+    let mac = MacAddr::local(7);
+    let ip = "10.213.0.20".parse().unwrap();
+    let net = GuestNet { ip, prefix: 16, gateway: "10.213.0.2".parse().unwrap(), dns: Vec::new(), mac };
+    config.nic = Some(NicAttachment { backend: NicBackend::Tap(names::tap(config.id)), mac, net });
     host.hypervisor.ensure_process(&cx(), &config).await.unwrap();
     let error = host.hypervisor.ensure_running(&cx(), &config).await.expect_err("there is no such interface");
     assert_eq!(error.kind(), minions_core::ErrorKind::NotFound, "{}", error.chain());
