@@ -1,6 +1,6 @@
 //! Real VMs by Cloud Hypervisor, on the processor of this machine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use minions_core::env::Env;
@@ -18,12 +18,16 @@ pub async fn examine(folder: &Folder, kernel: Option<PathBuf>) -> Result<Vec<Fin
     let config = config(folder)?;
     let mut findings = preflight(&config).await;
     let remember = folder.state().join("kvm-cloud-hypervisor.json");
+    let unproved = kernel.is_none() && Path::new("/dev/kvm").exists();
     findings.push(match probe_kvm(&config.program, kernel, &remember).await? {
         KvmVerdict::Works => Finding::ok("kvm", "a probe boot ran on the processor"),
+        KvmVerdict::Fails { reason } if unproved => {
+            Finding::warn("kvm", format!("that guests run is not proved: {reason}"), "minions image build busybox")
+        }
         KvmVerdict::Fails { reason } => Finding::fail(
             "kvm",
             format!("Cloud Hypervisor has no emulation, and the processor runs no guests: {reason}"),
-            "run on a host with hardware virtualization and an image, or use --backend qemu",
+            "run on a host with hardware virtualization, or use --backend qemu",
         ),
     });
     Ok(findings)

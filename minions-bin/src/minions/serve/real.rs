@@ -67,7 +67,8 @@ async fn choose(folder: &Folder, config: &Config, kernel: Option<PathBuf>) -> Re
     let best = config.backend == Backend::Auto && config.network.kind == NetworkKind::Bridge && !its_own(Monitor::Qemu);
     if asked || best {
         let findings = cloud.examine(folder, config, kernel.clone()).await?;
-        if asked || its_own(cloud) || !fails(&findings) {
+        let proved = findings.iter().any(|finding| finding.id == "kvm" && finding.status == FindingStatus::Ok);
+        if asked || its_own(cloud) || proved && !fails(&findings) {
             return Ok((cloud, findings));
         }
     }
