@@ -11,7 +11,7 @@ use crate::types::{Fences, UnixMillis};
 
 /// Lets the runtime wait for what becomes readable.
 #[expect(unsafe_code, reason = "tokio asks its caller to vouch that the descriptor stays open and the same")]
-pub(super) fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+pub(crate) fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` names one descriptor for its whole life, owns it, and closes it only when it is dropped,
     // which is after the runtime has let go of it.
     Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)

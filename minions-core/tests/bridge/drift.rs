@@ -6,7 +6,7 @@ use minions_core::ErrorKind;
 use minions_core::network::Network;
 use minions_core::network::bridge::BridgeNetwork;
 use minions_core::testkit::cx;
-use minions_core::types::names;
+use minions_core::types::{Egress, RateLimit, names};
 
 use crate::guest::{Guest, Wire};
 use crate::place::{Place, port};
@@ -25,15 +25,9 @@ async fn fk_14_whatever_is_taken_from_a_port_is_seen_and_put_back() {
     let good = place.census().await;
     let tap = names::tap(one.id);
     let drifts = [
-        ("nft", "flush ruleset".to_owned()),
-        ("nft", "delete table bridge minions".to_owned()),
-        ("nft", "delete table inet minions".to_owned()),
-        ("nft", "flush table bridge minions".to_owned()),
-        ("nft", "flush chain inet minions forward".to_owned()),
         ("nft", "flush set bridge minions ip4".to_owned()),
         ("nft", "flush set bridge minions mac".to_owned()),
         ("nft", "flush set bridge minions ports".to_owned()),
-        ("nft", "insert rule bridge minions prerouting accept".to_owned()),
         ("ip", format!("link set {tap} down")),
         ("ip", format!("link set {tap} nomaster")),
         ("ip", format!("link set {tap} type bridge_slave isolated off")),
@@ -62,6 +56,51 @@ async fn fk_14_whatever_is_taken_from_a_port_is_seen_and_put_back() {
     assert!(place.nft("list tables").await.contains("table inet theirs"));
 }
 
+/// Waits until something is so, which it soon is.
+async fn soon(what: &str, so: impl AsyncFn() -> bool) {
+    for _ in 0..2_000 {
+        if so().await {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    panic!("never: {what}");
+}
+
+#[tokio::test]
+async fn fk_14_rules_that_somebody_takes_away_or_adds_are_put_back_at_once_and_unasked() {
+    let Some(place) = Place::enter("drift of rules") else { return };
+    let network = place.open().await;
+    let (mut one, other) = (port(5), port(6));
+    one.policy.rate = Some(RateLimit(1 << 20));
+    one.policy.egress = Egress::Only(vec!["198.51.100.0/24".parse().unwrap()]);
+    network.ensure_port(&cx(), &one).await.unwrap();
+    network.ensure_port(&cx(), &other).await.unwrap();
+    let (good, rules) = (place.census().await, place.nft("-s list chain inet minions egress").await);
+    for words in [
+        "flush ruleset",
+        "delete table bridge minions",
+        "delete table inet minions",
+        "flush table bridge minions",
+        "flush chain inet minions forward",
+        "insert rule bridge minions prerouting accept",
+        "insert rule inet minions egress accept",
+    ] {
+        place.nft(words).await;
+        soon(words, async || whole(&network, 5).await == Some(true) && whole(&network, 6).await == Some(true)).await;
+        assert_eq!(place.census().await, good, "{words}");
+        assert_eq!(place.nft("-s list chain inet minions egress").await, rules, "{words}");
+    }
+    // A daemon that does not know the port's policy closes it, until it is told.
+    drop(network);
+    place.nft("flush ruleset").await;
+    let network = place.open().await;
+    assert_eq!((whole(&network, 5).await, whole(&network, 6).await), (Some(false), Some(true)));
+    network.ensure_port(&cx(), &one).await.unwrap();
+    assert_eq!(whole(&network, 5).await, Some(true));
+    assert_eq!(place.census().await, good);
+}
+
 #[tokio::test]
 async fn inv_10_a_firewall_that_cannot_be_changed_leaves_nothing_up() {
     let Some(place) = Place::enter("a firewall that fails") else { return };
@@ -75,6 +114,8 @@ async fn inv_10_a_firewall_that_cannot_be_changed_leaves_nothing_up() {
     network.ensure_port(&cx(), &port(5)).await.unwrap();
     std::fs::remove_file(&link).unwrap();
     place.nft("flush ruleset").await;
+    let up = async || place.ip("-o link show type tun").await.contains(",UP");
+    soon("it goes down, unasked", async || !up().await).await;
     for number in [5, 6] {
         let error = network.ensure_port(&cx(), &port(number)).await.expect_err("nothing can pin it");
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.chain());

@@ -55,6 +55,19 @@ async fn bad_28_a_bridge_with_another_address_is_refused_with_the_line_to_type()
 }
 
 #[tokio::test]
+async fn bad_28_a_bridge_of_ours_that_nobody_configured_is_refused_since_no_rule_is_about_it() {
+    let Some(place) = Place::enter("a bridge that is left") else { return };
+    let mut config = place.config();
+    config.shards = 2;
+    drop(BridgeNetwork::open(config).await.unwrap());
+    let error = BridgeNetwork::open(place.config()).await.expect_err("br1 is left");
+    assert!(error.message().ends_with("ip link delete br1"), "{}", error.message());
+    let fix = finding(&place, "bridge").await.fix.unwrap();
+    place.ip(fix.strip_prefix("ip ").unwrap()).await;
+    place.open().await;
+}
+
+#[tokio::test]
 async fn bad_28_guests_in_a_network_that_the_host_is_in_are_refused() {
     let Some(place) = Place::enter("a pool over a LAN") else { return };
     let _lan = Wire::foreign("lan0");

@@ -82,8 +82,13 @@ impl Place {
     }
 }
 
+/// In an order of ours: the kernel's is by chance.
 fn elements(set: &str) -> String {
-    set.split_once("elements = ").map(|(_, elements)| elements.to_owned()).unwrap_or_default()
+    let elements = set.split_once("elements = ").map_or("", |(_, elements)| elements);
+    let plain = elements.replace(['{', '}', '\n', '\t'], " ");
+    let mut each: Vec<&str> = plain.split(',').map(str::trim).filter(|element| !element.is_empty()).collect();
+    each.sort_unstable();
+    each.join("\n")
 }
 
 /// The `number`-th guest of the first shard.

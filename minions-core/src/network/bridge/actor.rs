@@ -23,6 +23,8 @@ pub(super) enum Job {
     Look(To<()>),
     /// The rules were loaded: everything else that must be there is made.
     Begin(To<()>),
+    /// Takes every port down.
+    Close(To<()>),
     /// Whether the rules are still those that were loaded.
     Sealed(To<bool>),
     Ensure(Box<PortConfig>, To<()>),
@@ -82,7 +84,7 @@ fn run_length(jobs: &[Job]) -> usize {
             && match job {
                 Job::Ensure(config, _) => seen.insert(config.id),
                 Job::Absent(id, _) | Job::Observe(id, _) => seen.insert(*id),
-                Job::Look(_) | Job::Begin(_) | Job::List(_) | Job::Sent(_) | Job::Sealed(_) => {
+                Job::Look(_) | Job::Begin(_) | Job::List(_) | Job::Sent(_) | Job::Sealed(_) | Job::Close(_) => {
                     seen.is_empty() && seen.insert(VmId::from_bits(0))
                 }
             }
@@ -96,6 +98,7 @@ fn work(worker: &mut Worker, jobs: Vec<Job>) {
         match job {
             Job::Look(to) => answer(to, worker.look()),
             Job::Begin(to) => answer(to, worker.begin()),
+            Job::Close(to) => answer(to, worker.close_all()),
             Job::Sealed(to) => answer(to, worker.sealed()),
             Job::List(to) => answer(to, worker.list()),
             Job::Sent(to) => answer(to, Ok(worker.sent())),

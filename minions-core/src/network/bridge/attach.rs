@@ -117,6 +117,7 @@ impl Worker {
             let same = work.found.link.as_ref().is_some_and(|(_, have)| *have == record);
             if same && self.whole(&work.found) && self.sealed()? {
                 self.learn(record.pin);
+                self.settle(config);
                 return Ok(None);
             }
             if work.found.link.as_ref().is_some_and(|(_, have)| have.uid != record.uid) {
@@ -220,6 +221,9 @@ impl Worker {
                 Some(made) => result.and_then(|()| made.keep().map_err(BridgeError::io("keep a port"))),
                 None => result,
             };
+            if kept.is_ok() {
+                self.settle(work.config);
+            }
             results.push((at, kept));
         }
         results
@@ -261,7 +265,7 @@ fn ranges(config: &PortConfig) -> Vec<crate::types::Ipv4Cidr> {
 }
 
 /// Every element of a port.
-fn additions(config: &PortConfig, tap: &IfName) -> Vec<Addition> {
+pub(super) fn additions(config: &PortConfig, tap: &IfName) -> Vec<Addition> {
     let pin = Pin::of(config);
     let mut all: Vec<Addition> = Set::PIN.into_iter().map(|set| Addition::keyed(set, tap, &pin)).collect();
     if let Some(rate) = config.policy.rate {

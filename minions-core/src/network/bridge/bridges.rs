@@ -63,6 +63,21 @@ pub(super) fn find(socket: &mut Socket, config: &BridgeConfig, shard: u32) -> Re
     Ok(Some(link))
 }
 
+/// Refuses a bridge of ours that the configuration no longer has: no rule would keep its guests from the host.
+pub(super) fn refuse_left(socket: &mut Socket, config: &BridgeConfig) -> Result<(), BridgeError> {
+    let names: Vec<IfName> = (0..config.shards).map(|shard| config.bridge(shard)).collect();
+    let bodies = socket.dump(&link::get_kind("bridge")).map_err(BridgeError::io("list bridges"))?;
+    let ours = bodies.iter().filter_map(|body| Link::read(body)).filter(|link| link.label == BRIDGE_LABEL);
+    match ours.map(|link| link.name).find(|name| names.iter().all(|known| known.as_str() != name)) {
+        None => Ok(()),
+        Some(name) => Err(BridgeError::Bridge {
+            what: "is ours, and not in the configuration: raise network.bridges if VMs are on it".to_owned(),
+            fix: format!("ip link delete {name}"),
+            name,
+        }),
+    }
+}
+
 /// Another way of this host into the guests' subnets, if there is one.
 pub(super) fn crossing(socket: &mut Socket, config: &BridgeConfig) -> Result<Option<BridgeError>, BridgeError> {
     let mut own = Vec::new();

@@ -22,13 +22,15 @@ mod ruleset;
 mod seal;
 mod socket;
 mod tap;
+mod watch;
 mod wire;
 mod worker;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
+use tokio::task::AbortHandle;
 
 use super::{Network, NetworkCapabilities, PortConfig, PortStatus};
 use crate::env::CallCx;
@@ -36,6 +38,7 @@ use crate::error::Result;
 use crate::types::{StepReport, VmId};
 use actor::{Actor, Job};
 use error::BridgeError;
+use watch::Watch;
 use worker::Worker;
 
 pub use actor::Sent;
@@ -52,6 +55,13 @@ struct Inner {
     actor: Actor,
     /// Held while the table is loaded.
     loading: Mutex<()>,
+    watching: AbortHandle,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.watching.abort();
+    }
 }
 
 impl BridgeNetwork {
@@ -68,8 +78,12 @@ impl BridgeNetwork {
         let actor = Actor::start(worker).map_err(BridgeError::io("start the network's thread"))?;
         actor.ask(Job::Look).await?;
         ruleset::load(&config).await?;
+        let watch = Watch::start().map_err(BridgeError::io("watch the firewall"))?;
         actor.ask(Job::Begin).await?;
-        Ok(Self(Arc::new(Inner { config, actor, loading: Mutex::new(()) })))
+        Ok(Self(Arc::new_cyclic(|inner| {
+            let watching = tokio::spawn(guard(watch, inner.clone())).abort_handle();
+            Inner { config, actor, loading: Mutex::new(()), watching }
+        })))
     }
 
     /// How often the kernel was asked, since this was opened.
@@ -99,6 +113,24 @@ impl Inner {
         tracing::warn!("the firewall's table was changed by somebody else; it is loaded anew");
         ruleset::load(&self.config).await?;
         self.actor.ask(Job::Begin).await
+    }
+}
+
+/// Puts the table back as soon as somebody takes it away. Where that cannot be done, nothing stays up.
+async fn guard(watch: Watch, inner: Weak<Inner>) {
+    loop {
+        if let Err(error) = watch.changed().await {
+            tracing::error!(%error, "changes of the firewall are noticed no more as they happen");
+            return;
+        }
+        let Some(inner) = inner.upgrade() else { return };
+        if let Err(error) = inner.reload().await {
+            let error = crate::Error::from(error);
+            tracing::error!(error = %error.chain(), "the firewall's table cannot be put back; all ports go down");
+            if let Err(error) = inner.actor.ask(Job::Close).await {
+                tracing::error!(%error, "ports are up without a firewall");
+            }
+        }
     }
 }
 

@@ -111,6 +111,13 @@ fn host(config: &BridgeConfig) -> Vec<Finding> {
             Err(error) => Finding::fail("bridge", told(&error), "try again"),
         });
     }
+    match bridges::refuse_left(&mut socket, config) {
+        Ok(()) => {}
+        Err(BridgeError::Bridge { name, what, fix }) => {
+            findings.push(Finding::fail("bridge", format!("{name} {what}"), fix));
+        }
+        Err(error) => findings.push(Finding::fail("bridge", told(&error), "try again")),
+    }
     findings.push(match bridges::crossing(&mut socket, config) {
         Ok(None) => Finding::ok("address_pool", format!("{} is nobody else's", config.subnet)),
         Ok(Some(BridgeError::Overlap { subnet, route })) => Finding::fail(

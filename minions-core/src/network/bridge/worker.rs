@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use rustix::net::netlink;
 
 use super::actor::Sent;
+use super::attach;
 use super::bridges;
 use super::config::BridgeConfig;
 use super::elements::{self, Addition, Element, Set};
@@ -17,8 +18,8 @@ use super::record::{Pin, Record};
 use super::seal::Seal;
 use super::socket::Socket;
 use super::wire::Message;
-use crate::network::PortStatus;
-use crate::types::{GuestNet, NicAttachment, NicBackend, VmId, names};
+use crate::network::{PortConfig, PortStatus};
+use crate::types::{GuestNet, NicAttachment, NicBackend, PortPolicy, VmId, names};
 
 /// Changes the host for one network.
 #[derive(Debug)]
@@ -33,6 +34,10 @@ pub(super) struct Worker {
     /// Every port of which anything was ever seen, until nothing is left of it.
     known: HashMap<VmId, Pin>,
     owners: HashMap<Ipv4Addr, VmId>,
+    /// Policies that are more than the usual, of ports that were asked for since this daemon is there.
+    policies: HashMap<VmId, PortConfig>,
+    /// Ports whose policy was lost and is not known: closed until they are asked for.
+    unsure: HashSet<VmId>,
     transactions: u64,
 }
 
@@ -62,6 +67,8 @@ impl Worker {
             seal: Seal::default(),
             known: HashMap::new(),
             owners: HashMap::new(),
+            policies: HashMap::new(),
+            unsure: HashSet::new(),
             transactions: 0,
         })
     }
@@ -75,6 +82,7 @@ impl Worker {
         for shard in 0..self.config.shards {
             bridges::find(&mut self.route, &self.config, shard)?;
         }
+        bridges::refuse_left(&mut self.route, &self.config)?;
         bridges::crossing(&mut self.route, &self.config)?.map_or(Ok(()), Err)
     }
 
@@ -105,7 +113,7 @@ impl Worker {
     /// The ports that are there get those elements back which make them pinned.
     fn refill(&mut self) -> Result<(), BridgeError> {
         let mut have: HashSet<(Set, Vec<u8>)> = HashSet::new();
-        for set in Set::KEYED {
+        for set in Set::KEYED.into_iter().chain([Set::Allow]) {
             for element in self.elements(set)? {
                 if let Some(pin) = element.pin {
                     self.learn(pin);
@@ -114,10 +122,19 @@ impl Worker {
             }
         }
         let mut additions = Vec::new();
-        for (_, Record { pin, only, .. }) in self.ports()? {
+        for (_, record) in self.ports()? {
+            let pin = record.pin;
             self.learn(pin);
             let tap = names::tap(pin.id);
-            let sets = Set::PIN.into_iter().chain(only.then_some(Set::Only));
+            if let Some(config) = self.policies.get(&pin.id).filter(|config| Record::of(config) == record) {
+                additions.extend(attach::additions(config, &tap));
+                continue;
+            }
+            let lost = |set: Set| !have.contains(&(set, set.key(&tap, &pin)));
+            if (record.only && lost(Set::Only)) || (record.rated && lost(Set::RateUp)) {
+                self.unsure.insert(pin.id);
+            }
+            let sets = Set::PIN.into_iter().chain(record.only.then_some(Set::Only));
             additions.extend(sets.map(|set| Addition::keyed(set, &tap, &pin)));
         }
         additions.retain(|addition| !have.contains(&(addition.set, addition.key.clone())));
@@ -143,12 +160,35 @@ impl Worker {
         Ok(bodies.iter().filter_map(|body| ours(Link::read(body)?).ok()).collect())
     }
 
+    /// Nothing tells what may pass: every port goes down.
+    pub fn close_all(&mut self) -> Result<(), BridgeError> {
+        let down: Vec<Message> = self.ports()?.iter().map(|(link, _)| link::down(link.index)).collect();
+        for answer in self.route.ask(&down).map_err(BridgeError::io("take ports down"))? {
+            match answer.error {
+                None | Some(Errno::NODEV) => {}
+                Some(error) => return Err(BridgeError::io("take ports down")(error.into())),
+            }
+        }
+        Ok(())
+    }
+
     pub fn learn(&mut self, pin: Pin) {
         self.known.insert(pin.id, pin);
         self.owners.insert(pin.ip, pin.id);
     }
 
+    /// A port was made as it was asked for.
+    pub fn settle(&mut self, config: &PortConfig) {
+        self.unsure.remove(&config.id);
+        match config.policy == PortPolicy::default() {
+            true => drop(self.policies.remove(&config.id)),
+            false => drop(self.policies.insert(config.id, config.clone())),
+        }
+    }
+
     pub fn forget(&mut self, id: VmId) {
+        self.unsure.remove(&id);
+        self.policies.remove(&id);
         if let Some(pin) = self.known.remove(&id)
             && self.owners.get(&pin.ip) == Some(&id)
         {
@@ -241,7 +281,8 @@ impl Worker {
         let bridge = self.config.shard_of(record.pin.ip).ok().and_then(|shard| usize::try_from(shard).ok());
         let bridge = bridge.and_then(|shard| self.bridges.get(shard).copied().flatten());
         let has = |set| found.elements.contains(&set);
-        link.kind == "tun"
+        !self.unsure.contains(&record.pin.id)
+            && link.kind == "tun"
             && link.up
             && link.master.is_some()
             && link.master == bridge
