@@ -103,7 +103,7 @@ fn row(input: &Input) -> JournalRow {
 fn seen(input: &Input) -> Observed {
     let volume = |seen: Option<(u64, bool)>| {
         let id = VolumeId::root(VmId::from_bits(1));
-        seen.map(|(size, whole)| VolumeStatus { id, size: ByteSize::bytes(size), path: "/v".into(), whole })
+        seen.map(|(size, whole)| VolumeStatus { id, size: ByteSize::bytes(size), path: "/v".into(), whole, active: true })
     };
     let net = GuestNet {
         ip: [10, 0, 0, 2].into(),

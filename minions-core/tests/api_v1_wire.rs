@@ -237,10 +237,13 @@ fn the_host_and_the_version() {
             quarantined: 2,
             storage_total: ByteSize::bytes(3),
             storage_used: ByteSize::bytes(4),
+            storage_metadata_total: Some(ByteSize::bytes(5)),
+            storage_metadata_used: Some(ByteSize::bytes(6)),
         },
         json!({
             "hypervisor": "qemu 7.2", "storage": "file", "network": "user", "guest": "vsock", "isolated": false,
             "accelerated": true, "simulated": false, "vms": 1, "quarantined": 2, "storage_total": 3, "storage_used": 4,
+            "storage_metadata_total": 5, "storage_metadata_used": 6,
         }),
     );
     golden(

@@ -181,6 +181,8 @@ impl ControlPlane for Hostile {
             quarantined: u64::MAX,
             storage_total: ByteSize::bytes(u64::MAX),
             storage_used: ByteSize::bytes(u64::MAX),
+            storage_metadata_total: None,
+            storage_metadata_used: None,
         })
     }
 }

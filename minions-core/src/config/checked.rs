@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::file::{At, ConfigProblem, ConfigProblems, Reading, Section};
 use super::network::{self, NetworkSettings};
+use super::storage::{self, StorageSettings};
 use crate::types::{ByteSize, Vcpus};
 
 /// What runs the VMs.
@@ -103,6 +104,8 @@ pub struct Config {
     pub default_data_disk: Option<ByteSize>,
     /// How guests reach the world.
     pub network: NetworkSettings,
+    /// Where disks lie.
+    pub storage: StorageSettings,
     /// How long events are kept.
     pub keep_events: Option<Duration>,
     /// How many events are kept.
@@ -141,6 +144,7 @@ impl Default for Config {
             default_disk: None,
             default_data_disk: None,
             network: NetworkSettings::default(),
+            storage: StorageSettings::default(),
             keep_events: None,
             keep_events_most: None,
             keep_operations: None,
@@ -217,6 +221,9 @@ pub fn check_text(
 
     let network = root.section(to, "network");
     config.network = network::check(to, network);
+
+    let storage = root.section(to, "storage");
+    config.storage = storage::check(to, storage);
 
     let keep = root.section(to, "keep");
     check_keep(to, keep, &mut config);
@@ -375,6 +382,15 @@ mod tests {
         assert_eq!((config.quota_vms, config.quota_memory), (Some(5), Some(ByteSize::gib(2))));
         assert_eq!(config.keep_events, Some(Duration::from_secs(7_200)));
         assert_eq!(config.log_format, LogFormat::Json);
+    }
+
+    #[test]
+    fn where_disks_lie_is_read_and_a_name_that_could_be_an_option_is_refused() {
+        let storage = read("[storage]\nkind = \"lvm\"\nvg = \"fast-1\"\npool = \"thin\"\n").unwrap().storage;
+        assert_eq!(storage.kind, super::storage::StorageKind::Lvm);
+        assert_eq!((storage.vg.as_deref(), storage.pool.as_deref()), (Some("fast-1"), Some("thin")));
+        let text = "[storage]\nkind = \"zfs\"\nvg = \"--yes\"\npool = \"../x\"\ncolour = 1\n";
+        assert_eq!(wrong(text).len(), 4, "{:?}", wrong(text));
     }
 
     #[test]

@@ -121,6 +121,8 @@ pub(super) fn host(info: &NodeInfo) -> v1::HostStatus {
         quarantined: info.quarantined,
         storage_total: info.usage.total,
         storage_used: info.usage.used,
+        storage_metadata_total: info.usage.metadata.map(|fill| fill.total),
+        storage_metadata_used: info.usage.metadata.map(|fill| fill.used),
     }
 }
 

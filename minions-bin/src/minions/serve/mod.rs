@@ -9,6 +9,7 @@ mod network;
 mod qemu;
 mod real;
 mod signals;
+mod storage;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -1,6 +1,6 @@
 //! Real VMs by QEMU: on the processor where that was proved, else in emulation.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use minions_core::env::Env;
@@ -41,8 +41,8 @@ async fn config(folder: &Folder, kernel: Option<PathBuf>) -> Result<(QemuConfig,
 }
 
 /// A kernel among the images, to prove KVM with.
-pub fn first_kernel(folder: &Folder) -> Option<PathBuf> {
-    let images = std::fs::read_dir(folder.dir().join("images")).ok()?;
+pub fn first_kernel(images: &Path) -> Option<PathBuf> {
+    let images = std::fs::read_dir(images).ok()?;
     images.filter_map(|image| Some(image.ok()?.path().join("kernel"))).find(|kernel| kernel.is_file())
 }
 

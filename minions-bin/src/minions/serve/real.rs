@@ -1,4 +1,4 @@
-//! Real VMs: the monitor that was asked for or is the best, disks in files, VSOCK, and the network that is asked for.
+//! Real VMs: the monitor that was asked for or is the best, VSOCK, and the storage and network that are asked for.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,11 +8,9 @@ use minions_core::env::Env;
 use minions_core::error::{Error, ErrorKind, Result};
 use minions_core::guest::vsock::VsockChannel;
 use minions_core::host::preflight::{Finding, FindingStatus};
-use minions_core::storage::Storage;
-use minions_core::storage::file::FileStorage;
 
 use super::compose::{Parts, at_start, cannot};
-use super::{Folder, cloud_hypervisor, network, qemu};
+use super::{Folder, cloud_hypervisor, network, qemu, storage};
 
 /// What runs real VMs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +32,7 @@ impl Monitor {
             Self::Qemu => qemu::examine(folder, kernel).await?,
             Self::CloudHypervisor => cloud_hypervisor::examine(folder, kernel).await?,
         };
+        findings.append(&mut storage::examine(folder, &config.storage).await);
         findings.append(&mut network::examine(folder, &config.network).await?);
         if self == Self::CloudHypervisor && config.network.kind != NetworkKind::Bridge {
             findings.push(Finding::fail(
@@ -51,6 +50,11 @@ fn host_kernel() -> Option<PathBuf> {
     let name = rustix::system::uname();
     let path = PathBuf::from(format!("/boot/vmlinuz-{}", name.release().to_str().ok()?));
     std::fs::File::open(&path).is_ok().then_some(path)
+}
+
+/// What KVM is proved with: a kernel of the images, else the machine's own.
+fn a_kernel(folder: &Folder, config: &Config) -> Option<PathBuf> {
+    qemu::first_kernel(&storage::images(folder, &config.storage)).or_else(host_kernel)
 }
 
 fn fails(findings: &[Finding]) -> bool {
@@ -77,12 +81,12 @@ async fn choose(folder: &Folder, config: &Config, kernel: Option<PathBuf>) -> Re
 
 /// Looks at all that real VMs need. Changes nothing.
 pub async fn examine(folder: &Folder, config: &Config) -> Result<Vec<Finding>> {
-    choose(folder, config, qemu::first_kernel(folder).or_else(host_kernel)).await.map(|(_, findings)| findings)
+    choose(folder, config, a_kernel(folder, config)).await.map(|(_, findings)| findings)
 }
 
 /// The ports of this machine: which monitor it is, and why.
 pub async fn open(folder: &Folder, config: &Config, env: &Env) -> Result<(&'static str, String, Parts)> {
-    let (monitor, findings) = choose(folder, config, qemu::first_kernel(folder).or_else(host_kernel)).await?;
+    let (monitor, findings) = choose(folder, config, a_kernel(folder, config)).await?;
     if fails(&findings) {
         return Err(Error::new(ErrorKind::Unsupported, cannot(&findings)).with_reason("preflight"));
     }
@@ -90,7 +94,7 @@ pub async fn open(folder: &Folder, config: &Config, env: &Env) -> Result<(&'stat
     for finding in findings.iter().filter(|finding| finding.status == FindingStatus::Warn) {
         tracing::warn!(id = finding.id, fix = finding.fix, "{}", finding.message);
     }
-    let storage = FileStorage::open(folder.dir(), env.clone()).await?;
+    let storage = storage::open(folder, &config.storage, env).await?;
     let images = storage.images(&at_start("real.images")).await?;
     let kernel = images.into_iter().next().map(|image| image.boot.kernel).or_else(host_kernel);
     let (hypervisor, accelerated) = match monitor {
@@ -101,6 +105,6 @@ pub async fn open(folder: &Folder, config: &Config, env: &Env) -> Result<(&'stat
     let guest = Arc::new(VsockChannel::open(&folder.vms())?);
     let why = if config.backend == Backend::Auto { "the best of what works here" } else { "as asked" };
     let how = if accelerated { "on the processor (KVM)" } else { "in emulation, since KVM does not work here" };
-    let parts = Parts { hypervisor, storage: Arc::new(storage), network, guest };
+    let parts = Parts { hypervisor, storage, network, guest };
     Ok((monitor.backend(), format!("{why}; guests run {how}"), parts))
 }

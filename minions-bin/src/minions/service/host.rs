@@ -14,7 +14,8 @@ pub async fn run(client: &Client, output: &Output) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     let yes = |value: bool| if value { "yes" } else { "no" }.to_owned();
-    let rows = [
+    let metadata = host.storage_metadata_used.zip(host.storage_metadata_total);
+    let mut rows = vec![
         ("hypervisor", host.hypervisor),
         ("accelerated", yes(host.accelerated)),
         ("simulated", yes(host.simulated)),
@@ -26,6 +27,9 @@ pub async fn run(client: &Client, output: &Output) -> Outcome {
         ("vms", host.vms.to_string()),
         ("quarantined", host.quarantined.to_string()),
     ];
+    if let Some((used, total)) = metadata {
+        rows.insert(5, ("metadata", format!("{used} of {total}")));
+    }
     let text: Vec<String> = rows.iter().map(|(name, value)| format!("{name:11}  {value}")).collect();
     output.lines(text.iter().map(String::as_str))?;
     Ok(ExitCode::SUCCESS)

@@ -32,6 +32,14 @@ pub struct HostStatus {
     /// Bytes used of it.
     #[cfg_attr(feature = "openapi", schema(value_type = u64))]
     pub storage_used: ByteSize,
+    /// Bytes of what the storage keeps its books in, where that has room of its own and can fill up too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
+    pub storage_metadata_total: Option<ByteSize>,
+    /// Bytes used of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
+    pub storage_metadata_used: Option<ByteSize>,
 }
 
 /// Which version answers.

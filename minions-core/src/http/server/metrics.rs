@@ -15,6 +15,7 @@ use axum::response::Response;
 use tokio::time::Instant;
 
 use super::App;
+use crate::api::v1::HostStatus;
 
 /// Upper bounds of the histogram of durations, in milliseconds.
 const BOUNDS: [u64; 10] = [1, 5, 10, 50, 100, 500, 1_000, 5_000, 10_000, 60_000];
@@ -75,6 +76,28 @@ impl Metrics {
         }
         text
     }
+}
+
+/// How full the host's storage is.
+pub(super) fn storage(host: &HostStatus) -> String {
+    let gauges = [
+        ("minions_storage_bytes", "Bytes of the storage.", Some(host.storage_total)),
+        ("minions_storage_used_bytes", "Bytes used of it.", Some(host.storage_used)),
+        (
+            "minions_storage_metadata_bytes",
+            "Bytes of what the storage keeps its books in.",
+            host.storage_metadata_total,
+        ),
+        ("minions_storage_metadata_used_bytes", "Bytes used of that.", host.storage_metadata_used),
+    ];
+    let mut text = String::new();
+    for (name, help, value) in gauges {
+        if let Some(value) = value {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {}\n", value.get());
+        }
+    }
+    text
 }
 
 /// Around every route.

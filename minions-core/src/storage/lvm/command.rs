@@ -87,7 +87,7 @@ impl Command {
     }
 
     /// The same with operands, which never are options.
-    fn on<S: Into<String>>(mut self, operands: impl IntoIterator<Item = S>) -> Self {
+    pub fn on<S: Into<String>>(mut self, operands: impl IntoIterator<Item = S>) -> Self {
         self.words.push("--".to_owned());
         self.words.extend(operands.into_iter().map(Into::into));
         self
@@ -108,7 +108,18 @@ impl Place {
     /// A new thin volume of zeros. It is not activated when the host boots, and is now.
     pub fn make(&self, name: &str, size: ByteSize, tags: &[String]) -> Command {
         let size = format!("{}b", size.get());
-        let words = ["--type", "thin", "--thinpool", &self.pool, "--virtualsize", &size, "--name", name];
+        let words = [
+            "--type",
+            "thin",
+            "--thinpool",
+            &self.pool,
+            "--virtualsize",
+            &size,
+            "--wipesignatures",
+            "n",
+            "--name",
+            name,
+        ];
         self.create(&words, tags).on([self.vg.clone()])
     }
 
@@ -122,7 +133,7 @@ impl Place {
         for tag in tags {
             all.extend(["--addtag".to_owned(), tag.clone()]);
         }
-        let active = ["--wipesignatures", "n", "--setactivationskip", "y", "--activate", "y", "--ignoreactivationskip"];
+        let active = ["--setactivationskip", "y", "--activate", "y", "--ignoreactivationskip"];
         all.extend(active.map(String::from));
         Command::change("lvcreate", all)
     }

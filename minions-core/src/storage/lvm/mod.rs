@@ -20,6 +20,7 @@ mod command;
 mod device;
 mod error;
 mod image;
+mod init;
 mod pool;
 mod preflight;
 mod volume;
@@ -38,6 +39,7 @@ use crate::error::Result;
 use crate::host::files;
 use crate::types::{ByteSize, ImageBundle, ImageId, ImageInfo, StepReport, VmId, VolumeId, names};
 
+pub use init::{PoolStep, UDEV_FILES, ensure_pool, plan_pool, udev_rule};
 pub use preflight::preflight;
 pub use wire::{Fill, LogicalVolume, Report, ReportError};
 

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::command::{Command, Place, Programs, Runner};
+use super::init::{UDEV_FILES, udev_rule};
 use super::pool::{self, MOST_DATA, MOST_METADATA, MUCH_DATA, MUCH_METADATA};
 use super::wire::{Fill, LogicalVolume, Report};
 use super::{LvmConfig, is_name, volume};
@@ -14,14 +15,16 @@ use crate::host::preflight::Finding;
 /// The oldest lvm2 that was tried.
 const OLDEST: (u32, u32) = (2, 3);
 const PACKAGES: &str = "apt-get install lvm2 thin-provisioning-tools";
-/// What of lvm2 is driven, and what it calls itself when a pool is activated.
-const PROGRAMS: [&str; 9] =
-    ["lvs", "lvcreate", "lvextend", "lvchange", "lvrename", "lvremove", "lvmconfig", "dmeventd", "thin_check"];
+/// What of lvm2 is driven.
+const PROGRAMS: [&str; 6] = ["lvs", "lvcreate", "lvextend", "lvchange", "lvrename", "lvremove"];
+/// What lvm2 itself needs to watch and to check a pool, and we to make one.
+const MORE: [&str; 5] = ["vgs", "vgcreate", "lvmconfig", "dmeventd", "thin_check"];
 
 /// What asks lvm2 may take.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Looks at programs, their version, the group, the pool, how full it is and who watches it.
+/// Looks at programs, their version, the group, the pool, how full it is and who watches it. What fails keeps a service from
+/// starting; a pool that is full or ill does not, since its VMs run on.
 pub async fn preflight(config: &LvmConfig) -> Vec<Finding> {
     let mut findings = vec![programs(&config.programs)];
     match version(&config.programs).await {
@@ -47,14 +50,19 @@ pub async fn preflight(config: &LvmConfig) -> Vec<Finding> {
         Err(message) => findings.push(Finding::fail("lvm_group", message, "minions init")),
     }
     findings.push(watched(&runner, &place).await);
+    findings.push(looks(&place.vg, Path::new("/")).await);
     findings
 }
 
 fn programs(dir: &Path) -> Finding {
-    let missing: Vec<&str> = PROGRAMS.into_iter().filter(|name| !is_executable(&dir.join(name))).collect();
-    match missing.as_slice() {
-        [] => Finding::ok("lvm_programs", format!("lvm2 is in {}", dir.display())),
-        missing => Finding::fail("lvm_programs", format!("no {} in {}", missing.join(", "), dir.display()), PACKAGES),
+    let missing = |names: &[&'static str]| {
+        let missing = names.iter().copied().filter(|name| !is_executable(&dir.join(name)));
+        missing.collect::<Vec<_>>().join(", ")
+    };
+    match (missing(&PROGRAMS).as_str(), missing(&MORE).as_str()) {
+        ("", "") => Finding::ok("lvm_programs", format!("lvm2 is in {}", dir.display())),
+        ("", more) => Finding::warn("lvm_programs", format!("no {more} in {}", dir.display()), PACKAGES),
+        (some, _) => Finding::fail("lvm_programs", format!("no {some} in {}", dir.display()), PACKAGES),
     }
 }
 
@@ -140,13 +148,13 @@ fn health(pool: &LogicalVolume, name: &str) -> Finding {
     let repair = format!("lvconvert --repair {name}");
     match (pool.check_needed, pool.health.as_str()) {
         (false, "") => Finding::ok("lvm_health", format!("{name} is well")),
-        (false, "out_of_data") => Finding::fail(
+        (false, "out_of_data") => Finding::warn(
             "lvm_health",
             format!("{name} is full: guests cannot write"),
             format!("lvextend --size +10g {name}"),
         ),
-        (true, _) => Finding::fail("lvm_health", format!("the metadata of {name} needs a check"), repair),
-        (false, ails) => Finding::fail("lvm_health", format!("{name} is not well: {ails}"), repair),
+        (true, _) => Finding::warn("lvm_health", format!("the metadata of {name} needs a check"), repair),
+        (false, ails) => Finding::warn("lvm_health", format!("{name} is not well: {ails}"), repair),
     }
 }
 
@@ -156,10 +164,23 @@ fn fill(id: &str, what: &str, fill: Option<Fill>, (much, most): (Fill, Fill), fi
             Finding::warn(id, format!("nobody knows how full the pool's {what} is: it is not active"), "minions serve")
         }
         Some(fill) if fill >= most => {
-            Finding::fail(id, format!("the pool's {what} is {fill} full; nothing new is made above {most}"), fix)
+            Finding::warn(id, format!("the pool's {what} is {fill} full: nothing new is made above {most}"), fix)
         }
         Some(fill) if fill >= much => Finding::warn(id, format!("the pool's {what} is {fill} full"), fix),
         Some(fill) => Finding::ok(id, format!("the pool's {what} is {fill} full")),
+    }
+}
+
+/// Whether the host's udev looks into the disks of guests.
+async fn looks(vg: &str, root: &Path) -> Finding {
+    let files = UDEV_FILES.map(|file| root.join(file.trim_start_matches('/')));
+    let rule = udev_rule(vg);
+    let there = tokio::task::spawn_blocking(move || {
+        files.iter().all(|file| std::fs::read_to_string(file).is_ok_and(|text| text == rule))
+    });
+    match there.await {
+        Ok(true) => Finding::ok("lvm_udev", "the host does not look into the disks of guests"),
+        _ => Finding::warn("lvm_udev", "the host's udev looks into the disks of guests", "minions init"),
     }
 }
 
@@ -203,6 +224,19 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn ctl_1_4_a_host_that_looks_into_guests_disks_is_told_so() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(looks("vg", root.path()).await.status, FindingStatus::Warn);
+        std::fs::create_dir_all(root.path().join("etc/udev/rules.d")).unwrap();
+        for (number, file) in UDEV_FILES.iter().enumerate() {
+            assert_eq!(looks("vg", root.path()).await.status, FindingStatus::Warn, "after {number}");
+            std::fs::write(root.path().join(&file[1..]), udev_rule("vg")).unwrap();
+        }
+        assert_eq!(looks("vg", root.path()).await.status, FindingStatus::Ok);
+        assert_eq!(looks("other", root.path()).await.status, FindingStatus::Warn);
+    }
+
     #[test]
     fn bad_28_every_finding_that_is_not_well_has_a_line_to_type() {
         let well = LogicalVolume {
@@ -237,12 +271,12 @@ mod tests {
             ("lvm_zeroing", FindingStatus::Fail, |pool| pool.zero = false),
             ("lvm_when_full", FindingStatus::Warn, |pool| pool.when_full = "queue".to_owned()),
             ("lvm_discards", FindingStatus::Warn, |pool| pool.discards = "ignore".to_owned()),
-            ("lvm_health", FindingStatus::Fail, |pool| pool.check_needed = true),
-            ("lvm_health", FindingStatus::Fail, |pool| pool.health = "metadata_read_only".to_owned()),
+            ("lvm_health", FindingStatus::Warn, |pool| pool.check_needed = true),
+            ("lvm_health", FindingStatus::Warn, |pool| pool.health = "metadata_read_only".to_owned()),
             ("lvm_data", FindingStatus::Warn, |pool| pool.data = Some(Fill::percent(70))),
-            ("lvm_data", FindingStatus::Fail, |pool| pool.data = Some(Fill::percent(80))),
+            ("lvm_data", FindingStatus::Warn, |pool| pool.data = Some(Fill::percent(80))),
             ("lvm_metadata", FindingStatus::Warn, |pool| pool.metadata = Some(Fill::percent(50))),
-            ("lvm_metadata", FindingStatus::Fail, |pool| pool.metadata = Some(Fill::percent(70))),
+            ("lvm_metadata", FindingStatus::Warn, |pool| pool.metadata = Some(Fill::percent(70))),
             ("lvm_pool", FindingStatus::Fail, |pool| pool.kind = "linear".to_owned()),
         ];
         for (id, status, change) in cases {

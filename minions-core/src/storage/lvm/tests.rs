@@ -135,23 +135,23 @@ async fn these_are_the_words_of_every_command() {
     let report = "lvs --reportformat json --units b --nosuffix --binary --options lv_name,lv_size,lv_tags,pool_lv,segtype,\
         lv_active_locally,lv_device_open,lv_permissions,lv_health_status,lv_check_needed,data_percent,metadata_percent,\
         lv_metadata_size,zero,lv_when_full,discards,seg_monitor,vg_extent_size,vg_free -- vg";
-    let create = "--wipesignatures n --setactivationskip y --activate y --ignoreactivationskip";
+    let create = "--setactivationskip y --activate y --ignoreactivationskip";
     let want = format!(
         "{report}
-lvcreate A --type thin --thinpool pool --virtualsize 4259840b --name IMG --addtag minions --addtag minions.making {create} -- vg
+lvcreate A --type thin --thinpool pool --virtualsize 4259840b --wipesignatures n --name IMG --addtag minions --addtag minions.making {create} -- vg
 lvchange A --activate n -- vg/IMG
 lvchange A --permission r --setactivationskip y --deltag minions.making -- vg/IMG
 {report}
 lvcreate A --snapshot --name VM1.root --addtag minions --addtag minions.id=VM1.root --addtag minions.image=IMG {create} -- vg/IMG
 lvextend A --size 67108864b -- vg/VM1.root
-lvcreate A --type thin --thinpool pool --virtualsize 10737418240b --name VM1.data --addtag minions --addtag minions.id=VM1.data {create} -- vg
+lvcreate A --type thin --thinpool pool --virtualsize 10737418240b --wipesignatures n --name VM1.data --addtag minions --addtag minions.id=VM1.data {create} -- vg
 {report}
 lvchange A --activate n -- vg/VM1.data
 lvchange A --addtag minions.quarantined -- vg/VM1.data
 lvrename A -- vg VM1.data VM1.data+0
 {report}
 lvremove A -- vg/VM1.root
-lvcreate A --type thin --thinpool pool --virtualsize 1048576b --name VM3.data --addtag minions --addtag minions.id=VM3.data {create} -- vg
+lvcreate A --type thin --thinpool pool --virtualsize 1048576b --wipesignatures n --name VM3.data --addtag minions --addtag minions.id=VM3.data {create} -- vg
 {report}
 lvchange A --activate y --ignoreactivationskip -- vg/pool
 lvchange A --activate y --ignoreactivationskip -- vg/VM3.data"
@@ -313,6 +313,39 @@ async fn bad_28_a_pool_that_is_missing_or_does_not_zero_is_refused_with_the_line
         let config = LvmConfig { vg: name.to_owned(), ..LvmConfig::new(dir.path()) };
         let error = LvmStorage::open_with(config, fake.clone(), dir.path(), Env::system()).await.expect_err(name);
         assert_eq!((error.kind(), error.field()), (ErrorKind::InvalidArgument, Some("storage.vg")));
+    }
+}
+
+#[tokio::test]
+async fn bad_27_lvm2_that_is_absent_fails_hangs_floods_or_talks_garbage_is_a_typed_error() {
+    let cases = [
+        (None, ErrorKind::Unavailable),
+        (Some("echo '  Volume group vg not found' >&2; exit 5"), ErrorKind::Unavailable),
+        (Some("sleep 600"), ErrorKind::DeadlineExceeded),
+        (Some("head -c 104857600 /dev/zero"), ErrorKind::Unavailable),
+        (Some("echo '  Logische Datentr\u{e4}ger: keine'"), ErrorKind::Unavailable),
+        (Some(":"), ErrorKind::Unavailable),
+        (Some("echo '{\"report\":[{\"lv\":[]},{\"lv\":[]}]}'"), ErrorKind::Unavailable),
+        (Some("kill -9 $$"), ErrorKind::Unavailable),
+    ];
+    for (script, kind) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        if let Some(script) = script {
+            // Written by another process: one of ours that is just being started could still have the file open.
+            let write = crate::host::command::Tool::new(Path::new("/bin/sh")).args(["-c", "cat > lvs && chmod +x lvs"]);
+            write.dir(dir.path()).run_with(format!("#!/bin/sh\n{script}\n").as_bytes()).await.unwrap();
+        }
+        let runner = Programs { dir: dir.path().to_owned(), limit: Duration::from_secs(2) };
+        let config = LvmConfig { vg: "vg".to_owned(), ..LvmConfig::new(&dir.path().join("s")) };
+        let opened = LvmStorage::open_with(config, Arc::new(runner), Path::new("/dev"), Env::system()).await;
+        let error = opened.expect_err(script.unwrap_or("absent"));
+        assert_eq!(error.kind(), kind, "{script:?}: {}", error.chain());
+        assert!(error.chain().len() < 1024, "{}", error.chain());
+        if script != Some("sleep 600") {
+            let config = LvmConfig { programs: dir.path().to_owned(), ..LvmConfig::new(dir.path()) };
+            let findings = preflight::preflight(&config).await;
+            assert!(findings.iter().any(|finding| finding.fix.is_some()), "the doctor has nothing to say: {script:?}");
+        }
     }
 }
 

@@ -145,7 +145,7 @@ impl Report {
     /// # Errors
     /// Anything that is not exactly that.
     pub fn parse(bytes: &[u8]) -> Result<Self, ReportError> {
-        let form = |error: serde_json::Error| ReportError::Form(error.to_string());
+        let form = |error: serde_json::Error| ReportError::Form(error.to_string().chars().take(200).collect());
         let document: Document<Section> = serde_json::from_slice(bytes).map_err(form)?;
         let [section] = <[Section; 1]>::try_from(document.report)
             .map_err(|sections| ReportError::Form(format!("{} reports, not one", sections.len())))?;
@@ -245,4 +245,84 @@ fn fill(raw: &RawVolume, field: &'static str, text: &str) -> Result<Option<Fill>
 /// Two digits behind the point, or no point.
 fn part_len(text: &str) -> bool {
     text.split_once('.').is_none_or(|(_, part)| part.len() == 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As lvm2 2.03.16 says it.
+    const REPORT: &str = r#"
+  {
+      "report": [
+          {
+              "lv": [
+                  {"lv_name":"pool", "lv_size":"8589934592", "lv_tags":"", "pool_lv":"", "segtype":"thin-pool", "lv_active_locally":"1", "lv_device_open":"0", "lv_permissions":"writeable", "lv_health_status":"", "lv_check_needed":"0", "data_percent":"1.50", "metadata_percent":"10.25", "lv_metadata_size":"33554432", "zero":"1", "lv_when_full":"error", "discards":"passdown", "seg_monitor":"monitored", "vg_extent_size":"4194304", "vg_free":"1073741824"},
+                  {"lv_name":"vm_1.root", "lv_size":"67108864", "lv_tags":"minions,minions.id=vm_1.root", "pool_lv":"pool", "segtype":"thin", "lv_active_locally":"1", "lv_device_open":"1", "lv_permissions":"writeable", "lv_health_status":"", "lv_check_needed":"-1", "data_percent":"100.00", "metadata_percent":"", "lv_metadata_size":"", "zero":"-1", "lv_when_full":"", "discards":"", "seg_monitor":"", "vg_extent_size":"4194304", "vg_free":"1073741824"}
+              ]
+          }
+      ]
+  }"#;
+
+    #[test]
+    fn a_report_is_read_as_lvm2_writes_it() {
+        let report = Report::parse(REPORT.as_bytes()).unwrap();
+        assert_eq!((report.extent, report.free), (ByteSize::mib(4), ByteSize::gib(1)));
+        let pool = report.volume("pool").unwrap();
+        assert!(pool.zero && pool.active && pool.monitored && !pool.open && !pool.check_needed, "{pool:?}");
+        assert_eq!((pool.data.unwrap().to_string(), pool.metadata), ("1.50 %".to_owned(), Some(Fill(1025))));
+        let root = report.volume("vm_1.root").unwrap();
+        assert_eq!(root.tags, ["minions", "minions.id=vm_1.root"]);
+        assert!(root.open && root.pool == "pool" && root.data == Some(Fill::percent(100)));
+        assert_eq!(Report::parse(br#"{"report":[{"lv":[]}]}"#).unwrap(), Report::default());
+    }
+
+    #[test]
+    fn bad_27_garbage_is_refused_and_never_read_as_an_empty_group() {
+        let changed = |from: &str, to: &str| {
+            assert!(REPORT.contains(from), "{from}");
+            REPORT.replacen(from, to, 1)
+        };
+        let cases = [
+            String::new(),
+            "{}".to_owned(),
+            "[]".to_owned(),
+            "null".to_owned(),
+            r#"{"report":[]}"#.to_owned(),
+            r#"{"report":[{}]}"#.to_owned(),
+            r#"{"report":[{"lv":[]},{"lv":[]}]}"#.to_owned(),
+            r#"{"report":[{"lv":[{"lv_name":"x"}]}]}"#.to_owned(),
+            "  LV   VG   Attr\n  pool minions twi-aotz--\n".to_owned(),
+            "  Die Datentr\u{e4}gergruppe \u{bb}minions\u{ab} wurde nicht gefunden\n".to_owned(),
+            REPORT[..REPORT.len() / 2].to_owned(),
+            format!("{REPORT}{REPORT}"),
+            changed("\"8589934592\"", "\"8,00g\""),
+            changed("\"8589934592\"", "8589934592"),
+            changed("\"8589934592\"", "\"-1\""),
+            changed("\"1.50\"", "\"1,50\""),
+            changed("\"1.50\"", "\"101.00\""),
+            changed("\"1.50\"", "\"1.5\""),
+            changed("\"lv_active_locally\":\"1\"", "\"lv_active_locally\":\"active\""),
+            changed("\"lv_device_open\":\"1\"", "\"lv_device_open\":\"ja\""),
+            changed("\"vg_extent_size\":\"4194304\"", "\"vg_extent_size\":\"0\""),
+            changed("\"lv_name\":\"vm_1.root\"", "\"lv_name\":\"\""),
+            changed("\"writeable\"", "\"schreibbar\""),
+            changed("\"vm_1.root\", \"lv_size\"", "\"pool\", \"lv_size\""),
+        ];
+        for case in cases {
+            let error = Report::parse(case.as_bytes()).expect_err(&case).to_string();
+            assert!(error.len() < 600, "{error}");
+        }
+        Report::parse(&[0xff, 0xfe, 0]).unwrap_err();
+    }
+
+    #[test]
+    fn a_foreign_volume_of_many_segments_is_there_once() {
+        let twice = REPORT
+            .replace("\"segtype\":\"thin\"", "\"segtype\":\"linear\"")
+            .replace("\"vm_1.root\", \"lv_size\"", "\"home\", \"lv_size\"");
+        let row = twice.lines().find(|line| line.contains("\"home\"")).unwrap().to_owned();
+        let twice = twice.replace(&row, &format!("{row},{row}"));
+        assert_eq!(Report::parse(twice.as_bytes()).unwrap().volumes.len(), 2);
+    }
 }
