@@ -48,7 +48,7 @@ async fn story() -> Result<Vec<String>> {
 
     let created = plane.create(&ada, &small("web")?, None).await?;
     done(&*plane, &ada, created).await?;
-    for action in [VmAction::Stop(StopVm::default()), VmAction::Destroy(DestroyVm {})] {
+    for action in [VmAction::Stop(StopVm::default()), VmAction::Destroy(DestroyVm::default())] {
         let operation = plane.act(&ada, &"web".parse()?, &action, None).await?;
         done(&*plane, &ada, operation).await?;
     }

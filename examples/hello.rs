@@ -21,7 +21,7 @@ async fn hello() -> Result<String> {
     done(&*plane, &ada, created).await?;
     let printed = run(&*plane, &ada, "hello", &["uname", "-a"]).await?;
 
-    let destroy = VmAction::Destroy(v1::DestroyVm {});
+    let destroy = VmAction::Destroy(v1::DestroyVm::default());
     let destroyed = plane.act(&ada, &"hello".parse()?, &destroy, None).await?;
     done(&*plane, &ada, destroyed).await?;
     assert!(host.census().is_empty(), "nothing is left on the host");

@@ -20,12 +20,11 @@ use crate::suite::{Run, folder};
 
 pub fn new_vm(name: &str) -> Result<v1::CreateVm> {
     Ok(v1::CreateVm {
-        name: name.parse()?,
-        image: None,
         cpus: Some(Vcpus(1)),
         memory: Some(ByteSize::mib(128)),
         disk: Some(ByteSize::mib(64)),
         data_disk: Some(ByteSize::default()),
+        ..v1::CreateVm::named(name.parse()?)
     })
 }
 

@@ -78,6 +78,7 @@ fn row(env: &Env, image: ImageId, number: usize) -> Result<VmRow> {
         created: now,
         updated: now,
         deleted: None,
+        kept: false,
     })
 }
 

@@ -43,6 +43,7 @@ fn change(env: &Env, name: &str) -> Result<FleetChange> {
         created: now,
         updated: now,
         deleted: None,
+        kept: false,
     };
     let operation = OperationRow {
         id: env.operation_id(),

@@ -42,7 +42,7 @@ pub async fn start(host: &InMemoryHost, config: ServiceConfig) -> Result<Arc<Loc
 /// A small VM.
 pub fn small(name: &str) -> Result<v1::CreateVm> {
     let memory = Some(ByteSize::mib(256));
-    Ok(v1::CreateVm { name: name.parse()?, image: None, cpus: None, memory, disk: None, data_disk: None })
+    Ok(v1::CreateVm { memory, ..v1::CreateVm::named(name.parse()?) })
 }
 
 /// Waits until an operation has ended.

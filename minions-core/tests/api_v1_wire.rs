@@ -33,28 +33,47 @@ fn name<T: std::str::FromStr<Err = minions_core::Error>>() -> T {
 
 #[test]
 fn requests_about_vms() {
-    golden(
-        &CreateVm { name: name(), image: None, cpus: None, memory: None, disk: None, data_disk: None },
-        json!({ "name": "web" }),
-    );
+    golden(&CreateVm::named(name()), json!({ "name": "web" }));
     golden(
         &CreateVm {
-            name: name(),
             image: Some("debian".to_owned()),
             cpus: Some(Vcpus(2)),
             memory: Some(ByteSize::gib(1)),
             disk: Some(ByteSize::gib(10)),
             data_disk: Some(ByteSize::default()),
+            ..CreateVm::named(name())
         },
         json!({ "name": "web", "image": "debian", "cpus": 2, "memory": 1_073_741_824u64, "disk": 10_737_418_240u64, "data_disk": 0 }),
     );
     golden(&StartVm {}, json!({}));
     golden(&RestartVm {}, json!({}));
-    golden(&DestroyVm {}, json!({}));
+    golden(&DestroyVm::default(), json!({}));
     golden(&StopVm { force: true, grace_ms: None }, json!({ "force": true }));
     golden(&StopVm { force: false, grace_ms: Some(5000) }, json!({ "force": false, "grace_ms": 5000 }));
     golden(&RenameVm { name: name() }, json!({ "name": "web" }));
-    golden(&ResizeVm { cpus: Some(Vcpus(4)), memory: None }, json!({ "cpus": 4 }));
+    golden(&ResizeVm { cpus: Some(Vcpus(4)), ..ResizeVm::default() }, json!({ "cpus": 4 }));
+    golden(
+        &ResizeVm { disk: Some(ByteSize::gib(1)), data_disk: Some(ByteSize::bytes(512)), ..ResizeVm::default() },
+        json!({ "disk": 1_073_741_824u64, "data_disk": 512 }),
+    );
+    golden(&DestroyVm { keep_data: true }, json!({ "keep_data": true }));
+    golden(&RebaseVm::default(), json!({}));
+    golden(&RebaseVm { image: Some("debian".into()) }, json!({ "image": "debian" }));
+    golden(&DeleteDisk {}, json!({}));
+    golden(
+        &CreateVm {
+            data_from: Some(VmId::from_bits(1)),
+            egress: Some(vec!["203.0.113.0/24".parse().unwrap()]),
+            rate: Some(ByteSize::mib(1)),
+            ..CreateVm::named(name())
+        },
+        json!({
+            "name": "web",
+            "data_from": VmId::from_bits(1).to_string(),
+            "egress": ["203.0.113.0/24"],
+            "rate": 1_048_576
+        }),
+    );
 }
 
 #[test]
@@ -66,6 +85,8 @@ fn requests_refuse_what_they_do_not_know() {
     assert!(serde_json::from_value::<StartVm>(unknown.clone()).is_err());
     assert!(serde_json::from_value::<RestartVm>(unknown.clone()).is_err());
     assert!(serde_json::from_value::<DestroyVm>(unknown.clone()).is_err());
+    assert!(serde_json::from_value::<RebaseVm>(unknown.clone()).is_err());
+    assert!(serde_json::from_value::<DeleteDisk>(unknown.clone()).is_err());
     assert!(serde_json::from_value::<ResizeVm>(unknown).is_err());
 }
 
@@ -87,6 +108,9 @@ fn vm() -> (Vm, Value) {
         data_disk: ByteSize::bytes(12),
         running: Some(RunningSize { cpus: Vcpus(1), memory: ByteSize::bytes(9) }),
         ip: Some([10, 0, 0, 5].into()),
+        data_from: None,
+        policy: None,
+        fences: None,
         restarts: 1,
         created: UnixMillis(4),
         deleted: None,

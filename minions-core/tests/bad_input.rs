@@ -92,7 +92,7 @@ async fn bad_1_a_name_that_is_taken_says_the_same_whoever_has_it_or_had_it() {
         let operation = edge.plane.create(&theirs, &new_vm(name), None).await.unwrap();
         edge.plane.operation(&theirs, operation.id, Duration::from_secs(20)).await.unwrap();
     }
-    let destroy = minions_core::service::VmAction::Destroy(v1::DestroyVm {});
+    let destroy = minions_core::service::VmAction::Destroy(v1::DestroyVm::default());
     let operation = edge.plane.act(&theirs, &"gone".parse().unwrap(), &destroy, None).await.unwrap();
     edge.plane.operation(&theirs, operation.id, Duration::from_secs(20)).await.unwrap();
     let mut answers = Vec::new();

@@ -49,6 +49,7 @@ macro_rules! everywhere {
 
 everywhere! {
     a_vm_lives_and_dies
+    a_data_disk_outlives_its_vm
     an_idempotency_key_counts_once
     what_is_not_there_is_not_found
     pages_follow_one_another
@@ -88,19 +89,59 @@ async fn a_vm_lives_and_dies(_: &Edge, plane: Plane, me: Caller) {
     assert_eq!((vm.state, vm.owner.as_str()), (VmState::Running, me.owner.0.as_str()));
     assert!(!vm.timings.is_empty());
     act(&plane, &me, "web", VmAction::Stop(v1::StopVm::default())).await;
-    act(&plane, &me, "web", VmAction::Resize(v1::ResizeVm { cpus: Some(minions_core::types::Vcpus(3)), memory: None }))
-        .await;
+    act(
+        &plane,
+        &me,
+        "web",
+        VmAction::Resize(v1::ResizeVm { cpus: Some(minions_core::types::Vcpus(3)), ..v1::ResizeVm::default() }),
+    )
+    .await;
     act(&plane, &me, "web", VmAction::Rename(v1::RenameVm { name: "shop".parse().unwrap() })).await;
     act(&plane, &me, "shop", VmAction::Start(v1::StartVm {})).await;
     act(&plane, &me, "shop", VmAction::Restart(v1::RestartVm {})).await;
     let again = plane.vm(&me, &VmRef::Id(vm.id)).await.unwrap();
     assert_eq!((again.name.as_str(), again.cpus.0, again.state), ("shop", 3, VmState::Running));
-    act(&plane, &me, "shop", VmAction::Destroy(v1::DestroyVm {})).await;
+    act(&plane, &me, "shop", VmAction::Destroy(v1::DestroyVm::default())).await;
     assert_eq!(plane.vm(&me, &named("shop")).await.unwrap_err().kind(), ErrorKind::NotFound);
     let gone = plane.vm(&me, &VmRef::Id(vm.id)).await.unwrap();
     assert_eq!((gone.state, gone.deleted.is_some()), (VmState::Destroyed, true));
     let listed = plane.vms(&me, &v1::ListVms { deleted: Some(true), ..v1::ListVms::default() }).await.unwrap();
     assert_eq!(listed.vms.iter().map(|vm| vm.state).collect::<Vec<_>>(), [VmState::Destroyed]);
+}
+
+async fn a_data_disk_outlives_its_vm(_: &Edge, plane: Plane, me: Caller) {
+    let request = v1::CreateVm { data_disk: Some(minions_core::types::ByteSize::gib(1)), ..new_vm("web") };
+    let operation = plane.create(&me, &request, None).await.unwrap();
+    done(&plane, &me, operation).await;
+    let first = plane.vm(&me, &named("web")).await.unwrap();
+    act(&plane, &me, "web", VmAction::Rebase(v1::RebaseVm::default())).await;
+    let larger = first.data_disk.get() + (1 << 20);
+    let resize =
+        v1::ResizeVm { data_disk: Some(minions_core::types::ByteSize::bytes(larger)), ..v1::ResizeVm::default() };
+    act(&plane, &me, "web", VmAction::Resize(resize)).await;
+    act(&plane, &me, "web", VmAction::Destroy(v1::DestroyVm { keep_data: true })).await;
+    let page = plane.disks(&me, &v1::ListDisks::default()).await.unwrap();
+    let [left] = page.disks.as_slice() else { panic!("{page:?}") };
+    assert_eq!((left.id, left.name.as_str(), left.size.get()), (first.id, "web", larger));
+    let request = v1::CreateVm { data_from: Some(first.id), ..new_vm("next") };
+    let request = v1::CreateVm { data_disk: None, ..request };
+    let operation = plane.create(&me, &request, None).await.unwrap();
+    done(&plane, &me, operation).await;
+    let next = plane.vm(&me, &named("next")).await.unwrap();
+    assert_eq!((next.data_from, next.data_disk.get()), (Some(first.id), larger));
+    assert_eq!(plane.disks(&me, &v1::ListDisks::default()).await.unwrap().disks, []);
+    let error = plane
+        .create(&me, &v1::CreateVm { data_from: Some(first.id), data_disk: None, ..new_vm("thief") }, None)
+        .await
+        .unwrap_err();
+    assert_eq!((error.kind(), error.reason()), (ErrorKind::NotFound, Some("disk_unknown")));
+    act(&plane, &me, "next", VmAction::Destroy(v1::DestroyVm { keep_data: true })).await;
+    let disk = VmRef::Id(first.id);
+    let operation = plane.act(&me, &disk, &VmAction::DeleteDisk(v1::DeleteDisk {}), None).await.unwrap();
+    done(&plane, &me, operation).await;
+    assert_eq!(plane.disks(&me, &v1::ListDisks::default()).await.unwrap().disks, []);
+    let again = plane.act(&me, &disk, &VmAction::DeleteDisk(v1::DeleteDisk {}), None).await.unwrap_err();
+    assert_eq!((again.kind(), again.reason()), (ErrorKind::NotFound, Some("disk_unknown")));
 }
 
 async fn an_idempotency_key_counts_once(_: &Edge, plane: Plane, me: Caller) {

@@ -111,7 +111,7 @@ fn ada() -> Caller {
 }
 
 fn new_vm(name: &str) -> v1::CreateVm {
-    v1::CreateVm { name: name.parse().unwrap(), image: None, cpus: None, memory: None, disk: None, data_disk: None }
+    v1::CreateVm::named(name.parse().unwrap())
 }
 
 /// All that a caller can hear, as text: answers, errors, what is waited for, events.
@@ -129,9 +129,11 @@ async fn everything(plane: &HttpControlPlane) -> Vec<String> {
         };
         hear("create", ended.map(|ended| format!("{ended:?}")));
     }
-    for action in
-        [VmAction::Stop(v1::StopVm::default()), VmAction::Start(v1::StartVm {}), VmAction::Destroy(v1::DestroyVm {})]
-    {
+    for action in [
+        VmAction::Stop(v1::StopVm::default()),
+        VmAction::Start(v1::StartVm {}),
+        VmAction::Destroy(v1::DestroyVm::default()),
+    ] {
         let asked = plane.act(&me, &web, &action, None).await;
         let ended = match asked {
             Ok(asked) => plane.operation(&me, asked.id, Duration::from_millis(300)).await,

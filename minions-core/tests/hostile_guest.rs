@@ -196,12 +196,12 @@ impl World {
         let memory = Some(ByteSize::mib(256));
         let data_disk = Some(ByteSize::default());
         let name = name.parse().unwrap();
-        let request = v1::CreateVm { name, image: None, cpus: Some(Vcpus(1)), memory, disk: None, data_disk };
+        let request = v1::CreateVm { cpus: Some(Vcpus(1)), memory, data_disk, ..v1::CreateVm::named(name) };
         self.end(self.plane.create(&me(), &request, None).await.unwrap()).await
     }
 
     async fn destroy(&self, name: &str) -> v1::OperationOutcome {
-        let action = VmAction::Destroy(v1::DestroyVm {});
+        let action = VmAction::Destroy(v1::DestroyVm::default());
         self.end(self.plane.act(&me(), &named(name), &action, None).await.unwrap()).await
     }
 

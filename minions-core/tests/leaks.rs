@@ -75,12 +75,11 @@ impl World {
     /// Makes a VM, runs a program in it, and destroys it.
     async fn cycle(&self, name: &str) {
         let new = v1::CreateVm {
-            name: name.parse().unwrap(),
-            image: None,
             cpus: Some(Vcpus(1)),
             memory: Some(ByteSize::mib(128)),
-            disk: None,
+
             data_disk: Some(ByteSize::mib(16)),
+            ..v1::CreateVm::named(name.parse().unwrap())
         };
         let created = self.plane.create(&me(), &new, None).await.unwrap();
         self.ends(created.id).await;
@@ -89,7 +88,7 @@ impl World {
         let mut io = self.plane.open(&me(), &vm, &call).await.unwrap();
         tokio::time::timeout(Duration::from_secs(30), io.read_u8()).await.expect("it answers").unwrap();
         drop(io);
-        let gone = self.plane.act(&me(), &vm, &VmAction::Destroy(v1::DestroyVm {}), None).await.unwrap();
+        let gone = self.plane.act(&me(), &vm, &VmAction::Destroy(v1::DestroyVm::default()), None).await.unwrap();
         self.ends(gone.id).await;
     }
 

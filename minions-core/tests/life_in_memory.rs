@@ -20,7 +20,7 @@ use minions_core::service::{Caller, ControlPlane, LocalControlPlane, ServiceConf
 use minions_core::storage::Storage;
 use minions_core::store::LeasePool;
 use minions_core::store::sqlite::{SqliteFleet, SqliteJournal};
-use minions_core::types::{ByteSize, EventSeq, HostId, OperationVerb, Vcpus, VmState};
+use minions_core::types::{ByteSize, EventSeq, HostId, OperationVerb, Vcpus, VmState, VolumeId};
 
 const POOL: LeasePool = LeasePool {
     ip_first: Ipv4Addr::new(10, 200, 0, 2),
@@ -69,7 +69,7 @@ fn named(name: &str) -> VmRef {
 
 fn new_vm(name: &str) -> v1::CreateVm {
     let memory = Some(ByteSize::mib(256));
-    v1::CreateVm { name: name.parse().unwrap(), image: None, cpus: Some(Vcpus(1)), memory, disk: None, data_disk: None }
+    v1::CreateVm { cpus: Some(Vcpus(1)), memory, ..v1::CreateVm::named(name.parse().unwrap()) }
 }
 
 async fn done(plane: &LocalControlPlane, operation: v1::Operation) -> v1::Operation {
@@ -127,12 +127,12 @@ async fn a_vm_is_created_entered_stopped_started_and_destroyed_without_a_trace()
 
     act(&plane, "web", VmAction::Rename(v1::RenameVm { name: "shop".parse().unwrap() })).await;
     assert_eq!(plane.vm(&me(), &named("web")).await.unwrap_err().kind(), ErrorKind::NotFound);
-    let resize = v1::ResizeVm { cpus: Some(Vcpus(3)), memory: None };
+    let resize = v1::ResizeVm { cpus: Some(Vcpus(3)), ..v1::ResizeVm::default() };
     act(&plane, "shop", VmAction::Resize(resize)).await;
     act(&plane, "shop", VmAction::Restart(v1::RestartVm {})).await;
     assert_eq!(plane.vm(&me(), &named("shop")).await.unwrap().cpus, Vcpus(3));
 
-    let gone = act(&plane, "shop", VmAction::Destroy(v1::DestroyVm {})).await;
+    let gone = act(&plane, "shop", VmAction::Destroy(v1::DestroyVm::default())).await;
     let census = world.host.census();
     assert!(census.is_empty() && census.offences.is_empty(), "{census:?}");
     let tomb = plane.vm(&me(), &VmRef::Id(gone.vm)).await.unwrap();
@@ -282,7 +282,7 @@ async fn bad_9_what_is_another_owners_is_as_if_it_were_not_there() {
     for vm in [named("web"), VmRef::Id(operation.vm)] {
         let error = plane.vm(&eve, &vm).await.unwrap_err();
         assert_eq!((error.kind(), error.chain()), (absent.kind(), absent.chain()));
-        let error = plane.act(&eve, &vm, &VmAction::Destroy(v1::DestroyVm {}), None).await.unwrap_err();
+        let error = plane.act(&eve, &vm, &VmAction::Destroy(v1::DestroyVm::default()), None).await.unwrap_err();
         assert_eq!((error.kind(), error.chain()), (absent.kind(), absent.chain()));
         let error = plane.open(&eve, &vm, &GuestCall::Health).await.err().unwrap();
         assert_eq!((error.kind(), error.chain()), (absent.kind(), absent.chain()));
@@ -317,7 +317,7 @@ async fn host_lost_a_world_that_forgot_its_vms_gives_them_up_and_lets_them_be_de
     let error = plane.act(&me(), &named("web"), &VmAction::Start(v1::StartVm {}), None).await.unwrap_err();
     assert_eq!(error.reason(), Some("host_lost"));
     assert!(lost.host.census().is_empty(), "nothing was made anew");
-    act(&plane, "web", VmAction::Destroy(v1::DestroyVm {})).await;
+    act(&plane, "web", VmAction::Destroy(v1::DestroyVm::default())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -336,7 +336,129 @@ async fn bad_3_sizes_that_no_guest_boots_with_are_refused_before_anything_is_mad
     assert!(plane.vms(&me(), &v1::ListVms::default()).await.unwrap().vms.is_empty());
     let operation = plane.create(&me(), &least, None).await.unwrap();
     done(&plane, operation).await;
-    let smaller = v1::ResizeVm { cpus: None, memory: Some(ByteSize::mib(64)) };
+    let smaller = v1::ResizeVm { memory: Some(ByteSize::mib(64)), ..v1::ResizeVm::default() };
     let error = plane.act(&me(), &named("web"), &VmAction::Resize(smaller), None).await.unwrap_err();
     assert_eq!((error.kind(), error.field()), (ErrorKind::InvalidArgument, Some("memory")), "{}", error.chain());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebase_gives_a_new_root_disk_and_keeps_the_data_disk() {
+    let world = World::new().await;
+    let plane = world.start().await;
+    let made = plane.create(&me(), &new_vm("web"), None).await.unwrap();
+    let vm = done(&plane, made).await.vm;
+    run(&plane, "web", &["sh", "-c", "echo root > /kept; echo data > /data/kept"]).await;
+    let before = world.host.census().monitors[0].pid;
+
+    act(&plane, "web", VmAction::Rebase(v1::RebaseVm::default())).await;
+    assert_eq!(state(&plane, "web").await, VmState::Running);
+    assert_ne!(world.host.census().monitors[0].pid, before, "it is started anew");
+    assert_eq!(run(&plane, "web", &["cat", "/data/kept"]).await, "data\n");
+    assert_eq!(run(&plane, "web", &["cat", "/kept"]).await, "", "the root disk is the image's again");
+    let volumes: Vec<_> = world.host.census().volumes.iter().map(|volume| volume.id).collect();
+    assert_eq!(volumes, [VolumeId::root(vm).at(1), VolumeId::data(vm)], "the old root disk is gone");
+
+    // A stopped one stays so, with its new root disk made.
+    run(&plane, "web", &["sh", "-c", "echo root > /kept"]).await;
+    act(&plane, "web", VmAction::Stop(v1::StopVm::default())).await;
+    act(&plane, "web", VmAction::Rebase(v1::RebaseVm::default())).await;
+    assert_eq!(state(&plane, "web").await, VmState::Stopped);
+    let volumes: Vec<_> = world.host.census().volumes.iter().map(|volume| volume.id).collect();
+    assert_eq!(volumes, [VolumeId::root(vm).at(2), VolumeId::data(vm)]);
+    act(&plane, "web", VmAction::Start(v1::StartVm {})).await;
+    assert_eq!(run(&plane, "web", &["cat", "/kept"]).await, "");
+
+    let nothing = VmAction::Rebase(v1::RebaseVm { image: Some("nothing".into()) });
+    let refused = plane.act(&me(), &named("web"), &nothing, None).await.unwrap_err();
+    assert_eq!(refused.field(), Some("image"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn disks_grow_under_a_guest_that_runs_and_under_one_that_does_not() {
+    let world = World::new().await;
+    let plane = world.start().await;
+    let small = v1::CreateVm { disk: Some(ByteSize::gib(1)), data_disk: Some(ByteSize::gib(1)), ..new_vm("web") };
+    let made = plane.create(&me(), &small, None).await.unwrap();
+    let vm = done(&plane, made).await.vm;
+    let before = world.host.census().monitors[0].pid;
+    let grow = |gib| {
+        let size = Some(ByteSize::gib(gib));
+        VmAction::Resize(v1::ResizeVm { disk: size, data_disk: size, ..v1::ResizeVm::default() })
+    };
+    let sizes = || {
+        let census = world.host.census();
+        let real: Vec<_> = census.volumes.iter().map(|volume| volume.size).collect();
+        let shown: Vec<_> = census.monitor(vm).map(|monitor| monitor.shown.clone()).unwrap_or_default();
+        (real, shown)
+    };
+    act(&plane, "web", grow(3)).await;
+    assert_eq!(sizes(), (vec![ByteSize::gib(3); 2], vec![ByteSize::gib(3); 2]));
+    assert_eq!(world.host.census().monitors[0].pid, before, "nothing was started anew");
+
+    act(&plane, "web", VmAction::Stop(v1::StopVm::default())).await;
+    act(&plane, "web", grow(4)).await;
+    assert_eq!(sizes().0, vec![ByteSize::gib(4); 2]);
+    let shrink = plane.act(&me(), &named("web"), &grow(2), None).await.unwrap_err();
+    assert_eq!((shrink.kind(), shrink.field()), (ErrorKind::InvalidArgument, Some("disk")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_without_room_for_a_larger_disk_leaves_the_guest_alone_and_grows_it_later() {
+    let world = World::new().await;
+    let plane = world.start().await;
+    let small = v1::CreateVm { disk: Some(ByteSize::gib(1)), data_disk: Some(ByteSize::gib(1)), ..new_vm("web") };
+    let made = plane.create(&me(), &small, None).await.unwrap();
+    done(&plane, made).await;
+    let before = world.host.census().monitors[0].pid;
+    world.host.configure(|settings| settings.limits.storage = ByteSize::gib(4));
+    let grow = v1::ResizeVm { data_disk: Some(ByteSize::gib(8)), ..v1::ResizeVm::default() };
+    let grown = plane.act(&me(), &named("web"), &VmAction::Resize(grow), None).await.unwrap();
+    let waiting = plane.operation(&me(), grown.id, Duration::from_secs(2)).await.unwrap();
+    assert_eq!(waiting.outcome, v1::OperationOutcome::Pending);
+    let vm = plane.vm(&me(), &named("web")).await.unwrap();
+    assert_eq!(vm.state, VmState::Running, "{vm:?}");
+    assert!(vm.reason.is_some_and(|reason| reason.message.contains("full")), "it is told why");
+    assert_eq!(run(&plane, "web", &["echo", "alive"]).await, "alive\n");
+    world.host.configure(|settings| settings.limits.storage = ByteSize::gib(400));
+    done(&plane, grown).await;
+    assert_eq!(world.host.census().monitors[0].pid, before, "nothing was started anew");
+    assert_eq!(plane.vm(&me(), &named("web")).await.unwrap().reason, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_disk_that_was_kept_is_taken_over_with_its_bytes_and_also_by_one_whose_create_fails() {
+    let world = World::new().await;
+    let plane = world.start().await;
+    let made = plane.create(&me(), &new_vm("web"), None).await.unwrap();
+    let old = done(&plane, made).await.vm;
+    run(&plane, "web", &["sh", "-c", "echo mine > /data/kept"]).await;
+    act(&plane, "web", VmAction::Destroy(v1::DestroyVm { keep_data: true })).await;
+    let volumes: Vec<_> = world.host.census().volumes.iter().map(|volume| volume.id).collect();
+    assert_eq!(volumes, [VolumeId::data(old)]);
+
+    // Not another's to take, and not a word of it.
+    let take = |name: &str| v1::CreateVm { data_from: Some(old), data_disk: None, ..new_vm(name) };
+    let bob = Caller::tenant("bob");
+    let refused = plane.create(&bob, &take("thief"), None).await.unwrap_err();
+    assert_eq!((refused.kind(), refused.reason()), (ErrorKind::NotFound, Some("disk_unknown")));
+    assert_eq!(plane.disks(&bob, &v1::ListDisks::default()).await.unwrap().disks, []);
+
+    // A create that fails for good leaves the disk as it was.
+    world.host.configure(|settings| settings.guests.start_fails = Some(ErrorKind::Unsupported));
+    let failing = plane.create(&me(), &take("bad"), None).await.unwrap();
+    let failed = plane.operation(&me(), failing.id, Duration::from_secs(20)).await.unwrap();
+    assert!(matches!(failed.outcome, v1::OperationOutcome::Failed { .. }), "{failed:?}");
+    world.host.configure(|settings| settings.guests.start_fails = None);
+    let gone = async {
+        while plane.disks(&me(), &v1::ListDisks::default()).await.unwrap().disks.is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone).await.expect("the disk can be had again");
+
+    let taken = plane.create(&me(), &take("next"), None).await.unwrap();
+    done(&plane, taken).await;
+    assert_eq!(run(&plane, "next", &["cat", "/data/kept"]).await, "mine\n");
+    act(&plane, "next", VmAction::Destroy(v1::DestroyVm::default())).await;
+    assert!(world.host.census().is_empty(), "without a wish to keep it, it goes");
 }

@@ -58,7 +58,7 @@ async fn ended(plane: &LocalControlPlane, operation: v1::Operation) {
 async fn create(plane: &LocalControlPlane, name: &str) {
     let memory = Some(ByteSize::mib(256));
     let name = name.parse().unwrap();
-    let request = v1::CreateVm { name, image: None, cpus: Some(Vcpus(1)), memory, disk: None, data_disk: None };
+    let request = v1::CreateVm { cpus: Some(Vcpus(1)), memory, ..v1::CreateVm::named(name) };
     let operation = plane.create(&me(), &request, None).await.unwrap();
     ended(plane, operation).await;
 }
@@ -126,7 +126,7 @@ async fn bad_24_a_fleet_that_does_not_know_a_vm_of_its_host_serves_all_others() 
     // The fleet's store was lost: it knows neither.
     let plane = serve(node(&host, journal).await.unwrap(), InMemoryFleet::new());
     create(&plane, "new").await;
-    let destroy = VmAction::Destroy(v1::DestroyVm {});
+    let destroy = VmAction::Destroy(v1::DestroyVm::default());
     let operation = plane.act(&me(), &"new".parse().unwrap(), &destroy, None).await.unwrap();
     ended(&plane, operation).await;
     let after = host.census();

@@ -68,6 +68,7 @@ fn knowns() -> Vec<Known> {
             asked: some(bits, 3),
             waited: some(bits, 4),
             booted: None,
+            shown: None,
             grown: None,
         })
         .collect()
@@ -295,7 +296,7 @@ fn apply(row: &mut JournalRow, seen: &mut Observed, step: Step) {
         Step::RemoveVolume(OLD) if !seen.old_roots.is_empty() => seen.old_roots.clear(),
         Step::RemoveVolume(VolumeId { role: DiskRole::Root, .. }) => seen.root = None,
         Step::RemoveVolume(VolumeId { role: DiskRole::Data, .. }) => seen.data = None,
-        Step::ShowDisks => {}
+        Step::ShowDisks => seen.known.shown = Some(row.entry.generation),
         Step::GrowGuest(_) => seen.known.grown = Some(row.entry.generation),
         Step::MakePort => seen.port = Some(PortStatus { nic: Some(nic()) }),
         Step::RemovePort => seen.port = None,

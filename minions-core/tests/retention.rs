@@ -30,7 +30,7 @@ async fn start() -> Arc<LocalControlPlane> {
 }
 
 fn new_vm(name: &str) -> v1::CreateVm {
-    v1::CreateVm { name: name.parse().unwrap(), image: None, cpus: None, memory: None, disk: None, data_disk: None }
+    v1::CreateVm::named(name.parse().unwrap())
 }
 
 async fn done(plane: &LocalControlPlane, operation: &v1::Operation) {
@@ -68,7 +68,7 @@ async fn a_tombstone_is_never_forgotten() {
     let created = plane.create(&ada(), &new_vm("web"), None).await.unwrap();
     done(&plane, &created).await;
     let destroyed =
-        plane.act(&ada(), &"web".parse().unwrap(), &VmAction::Destroy(v1::DestroyVm {}), None).await.unwrap();
+        plane.act(&ada(), &"web".parse().unwrap(), &VmAction::Destroy(v1::DestroyVm::default()), None).await.unwrap();
     done(&plane, &destroyed).await;
     tokio::time::sleep(30 * 24 * HOUR).await;
     let tomb = plane.vm(&ada(), &created.vm.to_string().parse().unwrap()).await.unwrap();

@@ -34,7 +34,7 @@ async fn who_reads_a_vm_before_its_host_has_spoken_is_told_once_it_has_and_nobod
     let plane = LocalControlPlane::start(fleet.clone(), node.clone(), env.clone(), config());
     for name in ["read", "unread"] {
         let name = name.parse().unwrap();
-        let new = v1::CreateVm { name, image: None, cpus: None, memory: None, disk: None, data_disk: None };
+        let new = v1::CreateVm::named(name);
         let operation = plane.create(&ada, &new, None).await.unwrap();
         let ended = plane.operation(&ada, operation.id, LONG).await.unwrap();
         assert_eq!(ended.outcome, v1::OperationOutcome::Succeeded);

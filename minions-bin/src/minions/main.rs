@@ -74,6 +74,7 @@ async fn run(cli: Cli, output: &Output, environment: Environment) -> Result<Exit
         Verb::Destroy(args) => life::destroy::run(&client()?, output, &args).await,
         Verb::Rename(args) => life::change::rename(&client()?, output, &args).await,
         Verb::Resize(args) => life::change::resize(&client()?, output, &args).await,
+        Verb::Rebase(args) => life::change::rebase(&client()?, output, &args).await,
         Verb::Wait(args) => life::wait::run(&client()?, output, &args).await,
         Verb::Exec(args) => match client() {
             Ok(client) => inside::exec::run(&client, args, &environment).await.map_err(Failure::of_exec),
@@ -84,6 +85,8 @@ async fn run(cli: Cli, output: &Output, environment: Environment) -> Result<Exit
         Verb::Console(args) => inside::console::run(&client()?, output, &args).await,
         Verb::Logs(args) => inside::logs::run(&client()?, output, &args).await,
         Verb::Image(verb) => images::run(&client()?, output, verb, global, &environment).await,
+        Verb::Disk(cli::Disk::List) => life::disk::list(&client()?, output).await,
+        Verb::Disk(cli::Disk::Delete(args)) => life::disk::delete(&client()?, output, &args).await,
         Verb::Host(cli::Host::Status) => service::host::run(&client()?, output).await,
         Verb::Token(verb) => service::token::run(output, verb),
         Verb::Context(verb) => service::context::run(output, verb, global, &environment),

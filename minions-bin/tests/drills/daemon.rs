@@ -198,12 +198,11 @@ impl Site {
     pub fn new_vm(&self, name: &str) -> v1::CreateVm {
         let real = self.programs.lab.is_some();
         v1::CreateVm {
-            name: name.parse().unwrap(),
-            image: None,
             cpus: Some(Vcpus(1)),
             memory: Some(ByteSize::mib(if real { 192 } else { 128 })),
             disk: Some(ByteSize::mib(if real { 512 } else { 2 })),
             data_disk: Some(ByteSize::mib(16)),
+            ..v1::CreateVm::named(name.parse().unwrap())
         }
     }
 

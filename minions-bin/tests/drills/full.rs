@@ -122,7 +122,7 @@ async fn rp_5_a_full_disk_below_the_databases_refuses_changes_and_stops_no_vm() 
     site.create("after").await;
     let page = site.plane.vms(&me(), &v1::ListVms { limit: Some(200), ..v1::ListVms::default() }).await.unwrap();
     for vm in &page.vms {
-        let gone = site.act(vm.id, &VmAction::Destroy(v1::DestroyVm {}), None).await;
+        let gone = site.act(vm.id, &VmAction::Destroy(v1::DestroyVm::default()), None).await;
         site.succeeds(gone.id).await;
     }
     assert!(disks(&site).is_empty(), "{:?}", disks(&site));
@@ -163,7 +163,7 @@ async fn rp_5_a_full_disk_below_images_and_disks_fails_what_needs_room_and_leave
     site.create("after").await;
     for name in ["b", "after"] {
         if let Ok(vm) = site.plane.vm(&me(), &name.parse().unwrap()).await {
-            let gone = site.act(vm.id, &VmAction::Destroy(v1::DestroyVm {}), None).await;
+            let gone = site.act(vm.id, &VmAction::Destroy(v1::DestroyVm::default()), None).await;
             site.succeeds(gone.id).await;
         }
     }
@@ -191,7 +191,7 @@ async fn rp_5_a_full_disk_below_the_logs_loses_logs_and_nothing_else() {
     assert_eq!(census::of(&site.dir(), vm), before);
     drop(filled);
     site.ok(&["logs", "a"]);
-    let gone = site.act(vm, &VmAction::Destroy(v1::DestroyVm {}), None).await;
+    let gone = site.act(vm, &VmAction::Destroy(v1::DestroyVm::default()), None).await;
     site.succeeds(gone.id).await;
     daemon.end();
     drop(site);

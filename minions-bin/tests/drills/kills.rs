@@ -74,7 +74,7 @@ impl Log {
         let (vm, want) = *free.get(usize::try_from(dice.below(count.max(1))).unwrap())?;
         let stop = |force| VmAction::Stop(v1::StopVm { force, grace_ms: Some(5_000) });
         let request = match (dice.below(6), want) {
-            (0 | 1, _) => Request::Act(vm, VmAction::Destroy(v1::DestroyVm {}), Want::Gone),
+            (0 | 1, _) => Request::Act(vm, VmAction::Destroy(v1::DestroyVm::default()), Want::Gone),
             (2, Want::Running) => Request::Act(vm, VmAction::Restart(v1::RestartVm {}), Want::Running),
             (turn, Want::Running) => Request::Act(vm, stop(turn == 3), Want::Stopped),
             _ => Request::Act(vm, VmAction::Start(v1::StartVm {}), Want::Running),
@@ -139,7 +139,7 @@ pub async fn kill_and_settle(programs: Programs, seed: u64, kills: u64, most: us
     // And away with all of them: nothing is left.
     let daemon = site.start();
     for vm in log.of(Want::Running).into_iter().chain(log.of(Want::Stopped)).collect::<Vec<_>>() {
-        let operation = site.act(vm, &VmAction::Destroy(v1::DestroyVm {}), None).await;
+        let operation = site.act(vm, &VmAction::Destroy(v1::DestroyVm::default()), None).await;
         log.vms.insert(vm, (Want::Gone, operation.id));
     }
     daemon.kill();

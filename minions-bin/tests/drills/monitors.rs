@@ -54,7 +54,7 @@ async fn one_that_stands_still_is_alone_with_it(programs: Programs) {
     let stuck = site.plane.act(&me(), &VmRef::Id(vms[0]), &stop(), None).await.unwrap();
     runs(&site, "b").await;
     let next = site.create("c").await;
-    let gone = site.act(next, &VmAction::Destroy(v1::DestroyVm {}), None).await;
+    let gone = site.act(next, &VmAction::Destroy(v1::DestroyVm::default()), None).await;
     site.succeeds(gone.id).await;
     println!("drill: others beside it are made, entered and destroyed in {:?}", began.elapsed());
     // What it was asked for happens all the same: it is ended.
@@ -65,7 +65,7 @@ async fn one_that_stands_still_is_alone_with_it(programs: Programs) {
     runs(&site, "a").await;
     // And a destroy needs nothing of it either.
     census::of(&site.dir(), vms[0]).iter().for_each(|process| send(process.pid, Signal::STOP));
-    let gone = site.act(vms[0], &VmAction::Destroy(v1::DestroyVm {}), None).await;
+    let gone = site.act(vms[0], &VmAction::Destroy(v1::DestroyVm::default()), None).await;
     site.succeeds(gone.id).await;
     assert_eq!(census::of(&site.dir(), vms[0]), []);
     runs(&site, "b").await;

@@ -44,6 +44,15 @@ fn rows(verb: &str, dir: &Path) -> Vec<Row> {
         "inspect" => vec![run(&["inspect", "web"], true)],
         "start" | "restart" | "stop" => vec![run(&[verb, "web", "--timings"], true)],
         "destroy" => vec![run(&["destroy", "web", "--yes", "--timings"], true)],
+        "rebase" => vec![
+            run(&["rebase", "web", "--yes", "--timings"], true),
+            run(&["rebase", "web", "--yes", "--image", &hostile], true),
+        ],
+        "disk list" => vec![run(&["disk", "list"], false)],
+        "disk delete" => vec![
+            run(&["disk", "delete", "vm_00000000000000000000000001", "--yes", "--timings"], true),
+            run(&["disk", "delete", &hostile], false),
+        ],
         "rename" => vec![run(&["rename", "web", "shop", "--timings"], true), run(&["rename", "web", &hostile], false)],
         "resize" => vec![run(&["resize", "web", "--cpus", "2", "--timings"], true)],
         "wait" => {

@@ -54,6 +54,9 @@ fn vm(number: u128) -> v1::Vm {
         disk: ByteSize::bytes(u64::MAX),
         data_disk: ByteSize::bytes(u64::MAX),
         running: Some(v1::RunningSize { cpus: Vcpus(0), memory: ByteSize::bytes(u64::MAX) }),
+        data_from: Some(VmId::from_bits(7)),
+        policy: Some(PortPolicy { egress: Egress::Only(Vec::new()), rate: Some(RateLimit(u64::MAX)) }),
+        fences: Some(Fences::default()),
         ip: None,
         restarts: u32::MAX,
         created: UnixMillis(u64::MAX),
@@ -108,6 +111,20 @@ impl ControlPlane for Hostile {
         // One more page, then the same cursor again and again.
         assert!(query.cursor.as_ref().is_none_or(|cursor| *cursor == evil()));
         Ok(v1::VmPage { vms: (1..3).map(vm).collect(), next: Some(evil()) })
+    }
+
+    async fn disks(&self, _: &Caller, query: &v1::ListDisks) -> Result<v1::DiskPage> {
+        self.judge()?;
+        assert!(query.cursor.as_ref().is_none_or(|cursor| *cursor == evil()));
+        let size = ByteSize::bytes(u64::MAX);
+        let disk = |number| v1::Disk {
+            id: VmId::from_bits(number),
+            name: "web".parse().unwrap(),
+            owner: evil(),
+            size,
+            since: UnixMillis(u64::MAX),
+        };
+        Ok(v1::DiskPage { disks: (1..3).map(disk).collect(), next: Some(evil()) })
     }
 
     async fn operation(&self, _: &Caller, _: OperationId, _: Duration) -> Result<v1::Operation> {

@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::hypervisor::VmmPhase;
 use crate::mutant::{Mutant, planted};
 use crate::store::{JournalRow, Outcome};
-use crate::types::{BootMark, Generation, Goal, Settled, StateReason, StepReport, VmId, VmSize, VmState};
+use crate::types::{BootMark, Fences, Generation, Goal, Settled, StateReason, StepReport, VmId, VmSize, VmState};
 
 /// What one engine remembers of one VM. Nothing in it is needed to be right, only to be quick and to tell people.
 #[derive(Debug, Default)]
@@ -33,6 +33,7 @@ pub(super) struct Memory {
     pub(super) restarts: u32,
     /// Of the monitor that was seen alive last.
     pub(super) size: Option<VmSize>,
+    pub(super) fences: Option<Fences>,
     watch: Option<(u64, AbortHandle)>,
 }
 
@@ -146,7 +147,11 @@ impl Inner {
             memory.known
         });
         let seen = observe(&self.ports, &cx, &row, known).await?;
-        self.remember(vm, |memory| memory.size = seen.vmm.as_ref().and_then(|vmm| vmm.size));
+        let alive = seen.vmm.as_ref().filter(|vmm| vmm.phase != VmmPhase::Exited);
+        self.remember(vm, |memory| {
+            memory.size = seen.vmm.as_ref().and_then(|vmm| vmm.size);
+            memory.fences = alive.map(|vmm| vmm.fences);
+        });
         if self.note_death(&row, &seen) {
             let reason =
                 StateReason::new("crash_loop", "the monitor died again and again; look at the logs, then start it");
@@ -265,6 +270,7 @@ impl Inner {
                     memory.known.started = wanted;
                     memory.known.booted = Some(row.entry.generation);
                 }
+                (Step::ShowDisks, Ok(_)) => memory.known.shown = Some(row.entry.generation),
                 // An agent that cannot grow its filesystems has larger disks all the same, and grows them when it boots.
                 (Step::GrowGuest(_), _) => memory.known.grown = Some(row.entry.generation),
                 (Step::AwaitReady, Ok(_)) => memory.known.proven = wanted,

@@ -29,6 +29,8 @@ pub struct Known {
     /// The generation in which this engine started the guest: it has seen its disks as they were asked for then.
     pub booted: Option<Generation>,
     /// The generation whose disks a guest that ran already was shown.
+    pub shown: Option<Generation>,
+    /// The generation in which it was then asked to make its filesystems as large.
     pub grown: Option<Generation>,
 }
 
@@ -75,6 +77,7 @@ impl Observed {
                 asked: None,
                 waited: None,
                 booted: None,
+                shown: None,
                 grown: None,
             },
         }

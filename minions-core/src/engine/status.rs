@@ -2,6 +2,7 @@
 
 use super::observe::Observed;
 use super::plan::Plan;
+use super::step::Step;
 use crate::hypervisor::VmmPhase;
 use crate::store::{JournalRow, Outcome};
 use crate::types::{Goal, Settled, StateReason, VmState};
@@ -20,7 +21,7 @@ pub(super) fn state(row: &JournalRow, seen: &Observed, plan: &Plan) -> (VmState,
     let live = seen.vmm.as_ref().filter(|vmm| vmm.phase != VmmPhase::Exited);
     let state = match row.entry.goal {
         Goal::Absent { .. } => VmState::Deleting,
-        Goal::Running { .. } if met => VmState::Running,
+        Goal::Running { epoch } if met || tended(epoch, seen, plan) => VmState::Running,
         Goal::Stopped { .. } if met => VmState::Stopped,
         Goal::Running { epoch } if live.is_some_and(|vmm| vmm.epoch != epoch) => {
             return (VmState::Stopping, Some(StateReason::new("restart", "stops to start again")));
@@ -31,6 +32,16 @@ pub(super) fn state(row: &JournalRow, seen: &Observed, plan: &Plan) -> (VmState,
         Goal::Stopped { .. } => VmState::Stopping,
     };
     (state, None)
+}
+
+/// A guest that runs as it shall, whose disks are still seen to.
+fn tended(epoch: u64, seen: &Observed, plan: &Plan) -> bool {
+    let Plan::Stages(stages) = plan else { return false };
+    let runs = seen.vmm.as_ref().is_some_and(|vmm| vmm.epoch == epoch && vmm.phase == VmmPhase::Running);
+    let disks = |step: &Step| {
+        matches!(step, Step::MakeVolume(_) | Step::RemoveVolume(_) | Step::ShowDisks | Step::GrowGuest(_))
+    };
+    runs && seen.known.proven == Some(epoch) && stages.iter().flatten().all(disks)
 }
 
 /// How the generation ended, as the fleet hears it.

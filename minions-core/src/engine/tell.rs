@@ -30,7 +30,7 @@ impl Inner {
     pub(super) fn publish_seen(&self, row: &JournalRow, seen: &Observed, plan: &Plan) {
         let (state, reason) = status::state(row, seen, plan);
         let reason = reason.or_else(|| match state {
-            VmState::Running | VmState::Stopped => None,
+            VmState::Running | VmState::Stopped if *plan == Plan::Met => None,
             _ => self.remember(row.entry.vm, |memory| memory.trouble.clone()),
         });
         // A goal that is met but not settled yet is durable in a moment; it is told then.
@@ -57,8 +57,8 @@ impl Inner {
     ) {
         let now = self.env.clock.wall();
         let since = self.board.get(entry.vm).filter(|known| known.state == state).map_or(now, |known| known.since);
-        let (marks, restarts, size) =
-            self.remember(entry.vm, |memory| (memory.marks.clone(), memory.restarts, memory.size));
+        let (marks, restarts, size, fences) =
+            self.remember(entry.vm, |memory| (memory.marks.clone(), memory.restarts, memory.size, memory.fences));
         let same = self.board.get(entry.vm).filter(|known| known.marks == marks && known.state == state);
         let last_progress = same.map_or(now, |known| known.last_progress);
         let ip = Some(ip);
@@ -75,6 +75,7 @@ impl Inner {
             ip,
             restarts,
             size,
+            fences,
             marks,
         });
     }

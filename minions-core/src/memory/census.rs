@@ -42,6 +42,8 @@ pub struct MonitorCensus {
     pub phase: VmmPhase,
     /// The volumes that it has open.
     pub volumes: Vec<VolumeId>,
+    /// How large its guest sees its disks, the root first.
+    pub shown: Vec<ByteSize>,
     /// Whether it has a network port open.
     pub nic: bool,
     /// Its context id.
@@ -161,6 +163,7 @@ impl InMemoryHost {
             since: monitor.since,
             phase: monitor.phase,
             volumes: monitor.open.clone(),
+            shown: monitor.shown.values().copied().collect(),
             nic: monitor.has_devices && monitor.config.nic.is_some(),
             cid: monitor.config.cid,
             uid: monitor.config.uid,

@@ -51,7 +51,8 @@ impl FleetStore for InMemoryFleet {
         let wanted = |row: &&VmRow| {
             query.owner.as_ref().is_none_or(|owner| *owner == row.owner)
                 && (!query.unsettled || row.settled < row.generation)
-                && (query.deleted || row.deleted.is_none())
+                && (query.deleted || query.kept || row.deleted.is_none())
+                && (!query.kept || row.kept)
         };
         let after = query.after.map_or(Bound::Unbounded, Bound::Excluded);
         let tables = self.lock();
@@ -277,24 +278,29 @@ impl Tables {
                 self.dead_names.entry(before.name.clone()).or_default().remove(&id);
             } else {
                 self.live_names.remove(&before.name);
-                self.count(before, |sum, amount| sum.saturating_sub(amount));
             }
+            self.count(before, |sum, amount| sum.saturating_sub(amount));
         }
         if let Some(row) = row {
             if row.deleted.is_some() {
                 self.dead_names.entry(row.name.clone()).or_default().insert(id);
             } else {
                 self.live_names.insert(row.name.clone(), id);
-                self.count(&row, u128::saturating_add);
             }
+            self.count(&row, u128::saturating_add);
             self.vms.insert(id, row);
         }
         Before::Vm(id, before.map(Box::new))
     }
 
     fn count(&mut self, row: &VmRow, change: impl Fn(u128, u128) -> u128) {
-        let disk = u128::from(row.spec.root.get()) + row.spec.data.map_or(0, |data| u128::from(data.get()));
+        let data = row.spec.data.map_or(0, |data| u128::from(data.get()));
         let usage = self.usage.entry(row.owner.clone()).or_default();
+        if row.deleted.is_some() {
+            usage.disk = change(usage.disk, if row.kept { data } else { 0 });
+            return;
+        }
+        let disk = u128::from(row.spec.root.get()) + data;
         usage.vms = change(usage.vms, 1);
         usage.disk = change(usage.disk, disk);
         usage.memory = change(usage.memory, u128::from(row.spec.memory.get()));

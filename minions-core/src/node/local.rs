@@ -161,6 +161,7 @@ impl LocalNode {
             ip: None,
             restarts: 0,
             size: None,
+            fences: None,
             marks: Vec::new(),
         }
     }

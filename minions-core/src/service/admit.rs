@@ -19,16 +19,20 @@ pub enum Record {
     Deleting,
     /// It is a tombstone.
     Gone,
+    /// It is a tombstone that keeps its data disk.
+    Kept,
 }
 
 impl Record {
     /// Every row of the table.
-    pub const ALL: [Record; 6] = [Self::Running, Self::Stopped, Self::Failed, Self::Lost, Self::Deleting, Self::Gone];
+    pub const ALL: [Record; 7] =
+        [Self::Running, Self::Stopped, Self::Failed, Self::Lost, Self::Deleting, Self::Gone, Self::Kept];
 
     /// What a row is.
     #[must_use]
     pub fn of(row: &VmRow) -> Self {
         match (&row.goal, &row.failure) {
+            _ if row.deleted.is_some() && row.kept => Self::Kept,
             _ if row.deleted.is_some() => Self::Gone,
             (Goal::Absent { .. }, _) => Self::Deleting,
             (_, Some(reason)) if reason.code == "host_lost" => Self::Lost,
@@ -61,6 +65,8 @@ pub enum Denied {
     NotRunning,
     /// Its disks are lost.
     Lost,
+    /// It left no data disk.
+    NoDisk,
 }
 
 impl Denied {
@@ -71,6 +77,7 @@ impl Denied {
             Self::Deleting => (ErrorKind::Denied, "wrong_state", "the VM is being destroyed"),
             Self::Gone => (ErrorKind::NotFound, "gone", "there is no such VM; see `minions list`"),
             Self::NotRunning => (ErrorKind::Denied, "not_running", "the VM is not running; start it first"),
+            Self::NoDisk => (ErrorKind::NotFound, "disk_unknown", "there is no such disk; see `minions disk list`"),
             Self::Lost => (ErrorKind::Denied, "host_lost", "the VM's host is lost, and its disks with it; destroy it"),
         };
         Error::new(kind, message).with_reason(reason)
@@ -82,7 +89,9 @@ pub fn admit(verb: OperationVerb, record: Record) -> Result<Intent, Denied> {
     use OperationVerb as V;
     use Record as R;
     match (verb, record) {
-        (_, R::Gone) => Err(Denied::Gone),
+        (V::DeleteDisk, R::Kept) => Ok(Intent::Goal),
+        (V::DeleteDisk, _) => Err(Denied::NoDisk),
+        (_, R::Gone | R::Kept) => Err(Denied::Gone),
         (V::Destroy, R::Deleting) => Ok(Intent::Join),
         (V::Destroy, _) => Ok(Intent::Goal),
         (_, R::Deleting) => Err(Denied::Deleting),
@@ -93,6 +102,7 @@ pub fn admit(verb: OperationVerb, record: Record) -> Result<Intent, Denied> {
         (V::Start, R::Stopped | R::Failed) | (V::Stop, R::Running | R::Failed) => Ok(Intent::Goal),
         (V::Restart, R::Running | R::Failed) => Ok(Intent::Goal),
         (V::Restart, R::Stopped) => Err(Denied::NotRunning),
+        (V::Rebase, R::Running | R::Stopped | R::Failed) => Ok(Intent::Goal),
         (V::Resize, R::Running | R::Stopped | R::Failed) => Ok(Intent::Record),
     }
 }

@@ -74,6 +74,8 @@ pub enum VmAction {
     Destroy(v1::DestroyVm),
     Rename(v1::RenameVm),
     Resize(v1::ResizeVm),
+    Rebase(v1::RebaseVm),
+    DeleteDisk(v1::DeleteDisk),
 }
 
 /// The one face of the service. Edges hold nothing else, so that none can go around its authorisation.
@@ -107,6 +109,9 @@ pub trait ControlPlane: fmt::Debug + Send + Sync + 'static {
 
     /// A page of VMs.
     async fn vms(&self, caller: &Caller, query: &v1::ListVms) -> Result<v1::VmPage>;
+
+    /// A page of the data disks that destroyed VMs left.
+    async fn disks(&self, caller: &Caller, query: &v1::ListDisks) -> Result<v1::DiskPage>;
 
     /// An operation; waits up to `wait` for it to end, and returns it as it then is.
     async fn operation(&self, caller: &Caller, id: OperationId, wait: Duration) -> Result<v1::Operation>;

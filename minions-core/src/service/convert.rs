@@ -4,7 +4,7 @@ use crate::api::v1;
 use crate::mutant::{Mutant, planted};
 use crate::node::{NodeInfo, NodeVm, Settled};
 use crate::store::{Event, EventKind, OperationRow, OperationState, VmRow};
-use crate::types::{Goal, VmState};
+use crate::types::{Goal, PortPolicy, VmState};
 
 /// A VM, from its row and what its host said last. Never better than the worse of the two.
 pub(super) fn vm(row: &VmRow, node: Option<&NodeVm>) -> v1::Vm {
@@ -40,6 +40,9 @@ pub(super) fn vm(row: &VmRow, node: Option<&NodeVm>) -> v1::Vm {
         disk: row.spec.root,
         data_disk: row.spec.data.unwrap_or_default(),
         running: node.and_then(|node| node.size).map(|size| v1::RunningSize { cpus: size.vcpus, memory: size.memory }),
+        data_from: row.spec.data_from,
+        policy: (row.spec.policy != PortPolicy::default()).then(|| row.spec.policy.clone()),
+        fences: node.and_then(|node| node.fences),
         ip: node.and_then(|node| node.ip),
         restarts: node.map_or(0, |node| node.restarts),
         created: row.created,
@@ -61,6 +64,17 @@ fn in_between(goal: &Goal) -> VmState {
         Goal::Running { .. } => VmState::Starting,
         Goal::Stopped { .. } => VmState::Stopping,
         Goal::Absent { .. } => VmState::Deleting,
+    }
+}
+
+/// A data disk that a destroyed VM left.
+pub(super) fn disk(row: &VmRow) -> v1::Disk {
+    v1::Disk {
+        id: row.id,
+        name: row.name.clone(),
+        owner: row.owner.0.clone(),
+        size: row.spec.data.unwrap_or_default(),
+        since: row.updated,
     }
 }
 
@@ -136,7 +150,8 @@ pub(super) fn ended(operation: &OperationRow, row: &VmRow, node: &NodeVm) -> Opt
     let met = match (operation.verb, node.goal) {
         (V::Create | V::Start | V::Restart, Goal::Running { .. })
         | (V::Stop, Goal::Stopped { .. })
-        | (V::Destroy, Goal::Absent { .. }) => true,
+        | (V::Rebase, Goal::Running { .. } | Goal::Stopped { .. })
+        | (V::Destroy | V::DeleteDisk, Goal::Absent { .. }) => true,
         // They hold as soon as the host has taken them on: from the next start on.
         (V::Rename | V::Resize, _) => return Some(OperationState::Succeeded),
         _ => false,

@@ -130,7 +130,7 @@ macro_rules! nothing_to_veil {
     ($($what:ty),*) => { $(impl Told for $what { fn veil(&mut self) {} })* };
 }
 
-nothing_to_veil!((), ConsoleBox, EventSeq, GuestIoBox, Vec<u8>, v1::Image, v1::ImageList, v1::HostStatus);
+nothing_to_veil!((), ConsoleBox, EventSeq, GuestIoBox, Vec<u8>, v1::DiskPage, v1::Image, v1::ImageList, v1::HostStatus);
 
 #[async_trait]
 impl ControlPlane for Discreet {
@@ -159,6 +159,10 @@ impl ControlPlane for Discreet {
 
     async fn vms(&self, caller: &Caller, query: &v1::ListVms) -> Result<v1::VmPage> {
         told(caller, self.0.vms(caller, query).await)
+    }
+
+    async fn disks(&self, caller: &Caller, query: &v1::ListDisks) -> Result<v1::DiskPage> {
+        told(caller, self.0.disks(caller, query).await)
     }
 
     async fn operation(&self, caller: &Caller, id: OperationId, wait: Duration) -> Result<v1::Operation> {

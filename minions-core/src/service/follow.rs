@@ -13,7 +13,7 @@ use crate::error::{Effect, ErrorKind, Result};
 use crate::mutant::{Mutant, planted};
 use crate::node::{NodeVm, Settled};
 use crate::store::{EventKind, EventQuery, FleetChange, Guard, OperationRow, OperationState, VmRow, Write};
-use crate::types::{EventSeq, Goal, OperationVerb, UnixMillis, VmState};
+use crate::types::{EventSeq, Goal, OperationVerb, UnixMillis, VmSpec, VmState};
 
 /// How long one page may take to come; then it is asked for again.
 const PAGE_WAIT: Duration = Duration::from_secs(300);
@@ -117,9 +117,13 @@ pub(super) async fn absorb(inner: &Inner, report: &NodeVm) -> Result<()> {
             return Ok(());
         };
         let pending = inner.store.pending_operations(&cx, report.vm).await?;
+        let origin = match row.spec.data_from {
+            Some(from) if report.settled == Some(Settled::Gone) => inner.store.vm(&cx, from).await?,
+            _ => None,
+        };
         let told = inner.told(report.vm);
         let now = inner.env.clock.wall();
-        let (change, ended, unwound) = absorbed(&row, &pending, report, told, now);
+        let (change, ended, unwound) = absorbed(&row, origin.as_ref(), &pending, report, told, now);
         if change.writes.is_empty() && change.events.is_empty() {
             inner.keep(report);
             return Ok(());
@@ -157,9 +161,15 @@ pub(super) async fn absorb(inner: &Inner, report: &NodeVm) -> Result<()> {
     }
 }
 
-/// Pure: what a report changes.
+/// Whether the data disk of a VM stays when it goes.
+fn keeps(row: &VmRow) -> bool {
+    row.goal == Goal::Absent { keep_data: true } && row.spec.data.is_some()
+}
+
+/// Pure: what a report changes. `origin` is the tombstone whose data disk the VM has taken over.
 fn absorbed(
     old: &VmRow,
+    origin: Option<&VmRow>,
     pending: &[OperationRow],
     report: &NodeVm,
     told: Option<VmState>,
@@ -184,13 +194,17 @@ fn absorbed(
                 // A create that fails for good is unwound: by planning, like every end.
                 let creating = pending.iter().any(|operation| operation.verb == OperationVerb::Create);
                 if creating && !row.goal.is_absent() && !planted(Mutant::NoUnwinding) {
-                    row.goal = Goal::ABSENT;
+                    // A disk that was there before it is nobody's to remove.
+                    row.goal = Goal::Absent { keep_data: row.spec.data_from.is_some() };
                     row.generation = row.generation.next();
                     unwound = true;
                 }
             }
             Settled::GivenUp { .. } => {}
-            Settled::Gone => row.deleted = Some(now),
+            Settled::Gone => {
+                row.kept = row.deleted.is_none() && keeps(old) && old.spec.data_from.is_none();
+                row.deleted = old.deleted.or(Some(now));
+            }
         }
         row.updated = now;
     }
@@ -208,6 +222,10 @@ fn absorbed(
     if row != *old {
         writes.push(Write::UpdateVm(row.clone()));
     }
+    if let Some(origin) = origin.filter(|_| row.deleted.is_some() && old.deleted.is_none() && keeps(old)) {
+        let spec = VmSpec { data: old.spec.data, ..origin.spec.clone() };
+        writes.push(Write::UpdateVm(VmRow { kept: true, spec, updated: now, ..origin.clone() }));
+    }
     for operation in &ended {
         writes.push(Write::UpdateOperation(operation.clone()));
         events.push(event(&row, now, ended_event(operation)));
@@ -215,7 +233,8 @@ fn absorbed(
     if row.deleted.is_some() && old.deleted.is_none() {
         events.push(event(&row, now, EventKind::Deleted));
     }
-    let guards = vec![Guard::Unchanged { vm: old.id, generation: old.generation, settled: old.settled }];
+    let unchanged = |row: &VmRow| Guard::Unchanged { vm: row.id, generation: row.generation, settled: row.settled };
+    let guards = std::iter::once(old).chain(origin).map(unchanged).collect();
     let ids = ended.iter().map(|operation| operation.id).collect();
     (FleetChange { guards, writes, events }, ids, unwound)
 }

@@ -8,7 +8,9 @@ use crate::api::v1;
 use crate::error::{Error, Result};
 use crate::mutant::{Mutant, planted};
 use crate::store::{EventKind, FleetChange, Guard, NewEvent, OperationRow, OperationState, VmRow, Write};
-use crate::types::{Generation, Goal, OperationId, OperationVerb, StopHow, UnixMillis, VmId, VmName, VmSpec};
+use crate::types::{
+    ByteSize, Generation, Goal, ImageId, OperationId, OperationVerb, StopHow, UnixMillis, VmId, VmName, VmSpec,
+};
 
 /// What one request brings along.
 #[derive(Clone, Debug)]
@@ -20,15 +22,24 @@ pub(super) struct Request<'a> {
     pub(super) idempotency: Option<(String, [u8; 32])>,
 }
 
+/// What a new root disk is made from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Base {
+    pub(super) image: ImageId,
+    /// How large it is at least.
+    pub(super) root: ByteSize,
+}
+
 /// How long a name rests after its VM was destroyed before another owner may have it.
 const NAME_REST_MS: u64 = 24 * 3_600 * 1_000;
 
-/// A new VM.
+/// A new VM. `origin` is the tombstone whose data disk it takes over.
 pub(super) fn create(
     request: &Request<'_>,
     id: VmId,
     name: &VmName,
     spec: VmSpec,
+    origin: Option<&VmRow>,
     quota: &Quota,
 ) -> (FleetChange, OperationRow) {
     let owner = request.caller.owner.clone();
@@ -45,8 +56,10 @@ pub(super) fn create(
         created: request.now,
         updated: request.now,
         deleted: None,
+        kept: false,
     };
     let operation = operation(request, OperationVerb::Create, &row);
+    let mut writes = Vec::new();
     let mut guards = vec![Guard::NameRested {
         name: name.clone(),
         owner: owner.clone(),
@@ -54,8 +67,18 @@ pub(super) fn create(
     }];
     guards.extend(quota.guards(&owner));
     let events = vec![accepted(request, &operation, &row)];
-    let writes = vec![Write::InsertVm(row), Write::InsertOperation(operation.clone())];
+    if let Some(origin) = origin {
+        guards.push(Guard::Unchanged { vm: origin.id, generation: origin.generation, settled: origin.settled });
+        // The generation rises, so that of two who want it one comes too late.
+        writes.push(Write::UpdateVm(taken(origin)));
+    }
+    writes.extend([Write::InsertVm(row), Write::InsertOperation(operation.clone())]);
     (FleetChange { guards, writes, events }, operation)
+}
+
+/// The tombstone, when its data disk is another's.
+fn taken(origin: &VmRow) -> VmRow {
+    VmRow { kept: false, generation: origin.generation.next(), settled: origin.generation.next(), ..origin.clone() }
 }
 
 /// A change of a VM that exists. `met` says whether its host's last word is that its goal is met.
@@ -64,6 +87,7 @@ pub(super) fn change(
     old: &VmRow,
     action: &VmAction,
     met: bool,
+    base: Option<Base>,
     quota: &Quota,
 ) -> Result<(FleetChange, OperationRow)> {
     let verb = verb(action);
@@ -83,7 +107,30 @@ pub(super) fn change(
             row.goal = Goal::Running { epoch: row.epoch };
         }
         VmAction::Start(_) | VmAction::Restart(_) => {}
-        VmAction::Destroy(_) => row.goal = Goal::ABSENT,
+        VmAction::Destroy(destroy) if intent == Intent::Goal => {
+            if destroy.keep_data && row.spec.data.is_none() {
+                let text = "the VM has no data disk to keep; destroy it without keeping one";
+                return Err(Error::invalid("keep_data", text));
+            }
+            row.goal = Goal::Absent { keep_data: destroy.keep_data };
+        }
+        VmAction::Destroy(_) => {}
+        VmAction::DeleteDisk(_) => {
+            row.goal = Goal::ABSENT;
+            row.kept = false;
+        }
+        VmAction::Rebase(_) => {
+            if let Some(base) = base {
+                row.spec.image = base.image;
+                row.spec.root = row.spec.root.max(base.root);
+            }
+            row.spec.root_turn = row.spec.root_turn.checked_add(1).ok_or_else(|| Error::internal("no turn is left"))?;
+            guards.extend(quota.guards(&row.owner));
+            if let Goal::Running { .. } = row.goal {
+                row.epoch += 1;
+                row.goal = Goal::Running { epoch: row.epoch };
+            }
+        }
         VmAction::Rename(rename) => {
             row.name = rename.name.name().clone();
             guards.push(Guard::NameRested {
@@ -95,6 +142,8 @@ pub(super) fn change(
         VmAction::Resize(resize) => {
             row.spec.vcpus = resize.cpus.unwrap_or(row.spec.vcpus);
             row.spec.memory = resize.memory.unwrap_or(row.spec.memory);
+            row.spec.root = resize.disk.unwrap_or(row.spec.root);
+            row.spec.data = resize.data_disk.or(row.spec.data);
             guards.extend(quota.guards(&row.owner));
         }
     }
@@ -142,6 +191,8 @@ pub(super) fn verb(action: &VmAction) -> OperationVerb {
         VmAction::Destroy(_) => OperationVerb::Destroy,
         VmAction::Rename(_) => OperationVerb::Rename,
         VmAction::Resize(_) => OperationVerb::Resize,
+        VmAction::Rebase(_) => OperationVerb::Rebase,
+        VmAction::DeleteDisk(_) => OperationVerb::DeleteDisk,
     }
 }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use crate::api::v1;
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::NodeInfo;
-use crate::store::{Guard, Owner};
-use crate::types::{ByteSize, ImageInfo, MIN_DATA_DISK, Vcpus, VmSpec};
+use crate::store::{Guard, Owner, VmRow};
+use crate::types::{ByteSize, Egress, ImageInfo, MIN_DATA_DISK, PortPolicy, RateLimit, Vcpus, VmSpec};
 
 /// What an owner may have in all, stopped VMs counted too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +74,67 @@ pub(super) fn spec(request: &v1::CreateVm, image: &ImageInfo, defaults: &Default
         between("data_disk", data, MIN_DATA_DISK, host.storage.max_volume)?;
     }
     let data = (data != ByteSize::default()).then_some(data);
-    Ok(VmSpec { vcpus, memory, root, data, ..VmSpec::of(image.id) })
+    let policy = policy(request, host)?;
+    Ok(VmSpec { vcpus, memory, root, data, policy, data_from: request.data_from, ..VmSpec::of(image.id) })
+}
+
+/// Most ranges that a guest is held to.
+const MAX_RANGES: usize = 64;
+
+/// The least that a port is held to: less, and no guest boots over it.
+const MIN_RATE: ByteSize = ByteSize::bytes(16 << 10);
+
+fn policy(request: &v1::CreateVm, host: &NodeInfo) -> Result<PortPolicy> {
+    let unable =
+        |field: &str, text: &'static str| Err(Error::new(ErrorKind::Unsupported, text).with_field(field.to_owned()));
+    let egress = match &request.egress {
+        None => Egress::Public,
+        Some(_) if !host.network.isolated => {
+            return unable("egress", "the network of this host cannot hold a guest to ranges of addresses");
+        }
+        Some(ranges) if ranges.len() > MAX_RANGES => {
+            return Err(Error::invalid("egress", format!("a VM has at most {MAX_RANGES} ranges of addresses")));
+        }
+        Some(ranges) => Egress::Only(ranges.clone()),
+    };
+    let rate = match request.rate {
+        Some(_) if !host.network.rate_limits => {
+            return unable("rate", "the network of this host cannot hold a guest to a rate");
+        }
+        Some(rate) if rate < MIN_RATE => {
+            return Err(Error::invalid("rate", format!("a rate is at least {MIN_RATE} a second")));
+        }
+        rate => rate.map(|rate| RateLimit(rate.get())),
+    };
+    Ok(PortPolicy { egress, rate })
+}
+
+/// The data disk that a new VM takes over: nobody else's, and not smaller than asked before.
+pub(super) fn take_over(request: &v1::CreateVm, origin: &VmRow, spec: &mut VmSpec) -> Result<()> {
+    let unknown = || Error::not_found("there is no such disk; see `minions disk list`").with_reason("disk_unknown");
+    let have = origin.spec.data.filter(|_| origin.kept && origin.deleted.is_some()).ok_or_else(unknown)?;
+    match request.data_disk {
+        Some(asked) if asked < have => {
+            return Err(Error::invalid("data_disk", format!("the disk has {have}; a disk never shrinks")));
+        }
+        Some(_) => {}
+        None => spec.data = Some(have),
+    }
+    Ok(())
+}
+
+/// The sizes of disks that are there already.
+pub(super) fn disks(resize: &v1::ResizeVm, spec: &VmSpec, host: &NodeInfo) -> Result<()> {
+    let grown = |field, asked: Option<ByteSize>, have: ByteSize| match asked {
+        Some(asked) if asked < have => Err(Error::invalid(field, format!("the disk has {have}; a disk never shrinks"))),
+        Some(asked) => between(field, asked, have, host.storage.max_volume),
+        None => Ok(()),
+    };
+    grown("disk", resize.disk, spec.root)?;
+    match (resize.data_disk, spec.data) {
+        (Some(_), None) => Err(Error::invalid("data_disk", "the VM has no data disk that could grow")),
+        (asked, have) => grown("data_disk", asked, have.unwrap_or_default()),
+    }
 }
 
 /// Processors and memory, checked against the host.

@@ -11,7 +11,7 @@ use super::caller::Caller;
 use super::control_plane::{ControlPlane, IdempotencyKey, VmAction, VmRef};
 use super::forget::{self, Retention};
 use super::inner::Inner;
-use super::intent::{self, Request};
+use super::intent::{self, Base, Request};
 use super::limits::{self, Defaults, Quota};
 use super::{convert, follow, push};
 use crate::api::guest::GuestCall;
@@ -22,8 +22,8 @@ use crate::guest::GuestIoBox;
 use crate::hypervisor::ConsoleBox;
 use crate::node::DynNode;
 use crate::store::fleet::DynFleetStore;
-use crate::store::{EventQuery, FleetChange, Guard, OperationRow, OperationState, VmQuery, Write};
-use crate::types::{EventSeq, Goal, ImageBundle, ImageId, OperationId, StateReason, VmId};
+use crate::store::{EventQuery, FleetChange, Guard, OperationRow, OperationState, VmQuery, VmRow, Write};
+use crate::types::{EventSeq, Goal, ImageBundle, ImageId, OperationId, StateReason, VmId, VmSpec};
 
 /// Most bytes from the end of a serial log.
 const MAX_LOG: usize = 1 << 20;
@@ -132,6 +132,24 @@ impl LocalControlPlane {
         }
     }
 
+    /// The tombstone whose data disk a new VM of the caller's takes over: the caller's own, an admin's too.
+    async fn origin(&self, caller: &Caller, from: VmId) -> Result<VmRow> {
+        let owned = self.authz.vm(&self.cx("origin"), caller, &VmRef::Id(from)).await;
+        let row = owned.as_ref().map(|owned| owned.row().clone());
+        row.ok().filter(|row| row.owner == caller.owner).ok_or_else(|| super::admit::Denied::NoDisk.error())
+    }
+
+    /// What a new root disk is made from: the image that was asked for, or the newest of the same tag.
+    async fn base(&self, spec: &VmSpec, rebase: &v1::RebaseVm) -> Result<Base> {
+        let cx = CallCx::new("rebase", self.inner.config.node_limit);
+        let images = self.inner.node.images(&cx).await?;
+        let tag = images.iter().find(|image| image.id == spec.image).map(|image| image.name.clone());
+        let same = spec.image.to_string();
+        let asked = rebase.image.as_deref().or(tag.as_deref()).unwrap_or(&same);
+        let image = limits::image(Some(asked), &self.inner.config.defaults, &images)?;
+        Ok(Base { image: image.id, root: image.root_size })
+    }
+
     /// For a host that forgot everything: its VMs are given up with the reason `host_lost`. Returns how many.
     ///
     /// # Errors
@@ -173,6 +191,16 @@ impl LocalControlPlane {
     }
 }
 
+/// How much of a list, and from where on.
+fn page(limit: Option<u32>, cursor: Option<&str>, refusal: &'static str) -> Result<(usize, Option<VmId>)> {
+    let limit = usize::try_from(limit.unwrap_or(100)).unwrap_or(usize::MAX);
+    if !(1..=200).contains(&limit) {
+        return Err(Error::invalid("limit", refusal));
+    }
+    let after = cursor.map(str::parse::<VmId>).transpose();
+    Ok((limit, after.map_err(|_| Error::invalid("cursor", "not a cursor that a page before gave"))?))
+}
+
 impl Drop for LocalControlPlane {
     fn drop(&mut self) {
         self.tasks.iter().for_each(AbortHandle::abort);
@@ -195,10 +223,18 @@ impl ControlPlane for LocalControlPlane {
         let images = self.inner.node.images(&node_cx).await?;
         let image = limits::image(request.image.as_deref(), &self.inner.config.defaults, &images)?;
         let host = self.inner.able(&node_cx).await?;
-        let spec = limits::spec(request, image, &self.inner.config.defaults, host)?;
+        let mut spec = limits::spec(request, image, &self.inner.config.defaults, host)?;
+        let origin = match request.data_from {
+            Some(from) => {
+                let row = self.origin(caller, from).await?;
+                limits::take_over(request, &row, &mut spec)?;
+                Some(row)
+            }
+            None => None,
+        };
         let context = self.request(caller, key, hash);
-        let (change, operation) =
-            intent::create(&context, self.inner.env.vm_id(), request.name.name(), spec, &self.inner.config.quota);
+        let (id, quota) = (self.inner.env.vm_id(), &self.inner.config.quota);
+        let (change, operation) = intent::create(&context, id, request.name.name(), spec, origin.as_ref(), quota);
         match self.commit(change).await {
             Ok(()) => Ok(convert::operation(&operation)),
             // The same key came twice at the same time, and the other one won: the key, or the name.
@@ -229,13 +265,24 @@ impl ControlPlane for LocalControlPlane {
                 let host = self.inner.able(&CallCx::new("resize", self.inner.config.node_limit)).await?;
                 let spec = &owned.row().spec;
                 limits::size(resize.cpus.unwrap_or(spec.vcpus), resize.memory.unwrap_or(spec.memory), host)?;
+                limits::disks(resize, spec, host)?;
             }
+            let base = match action {
+                VmAction::Rebase(rebase) => Some(self.base(&owned.row().spec, rebase).await?),
+                _ => None,
+            };
             if let VmAction::Stop(stop) = action {
                 limits::grace(stop)?;
             }
             let context = self.request(caller, key, hash);
-            let (change, operation) =
-                intent::change(&context, owned.row(), action, self.inner.met(owned.row()), &self.inner.config.quota)?;
+            let (change, operation) = intent::change(
+                &context,
+                owned.row(),
+                action,
+                self.inner.met(owned.row()),
+                base,
+                &self.inner.config.quota,
+            )?;
             match self.commit(change).await {
                 Ok(()) => return Ok(convert::operation(&operation)),
                 Err(error) if error.reason() == Some("changed_meanwhile") => {}
@@ -251,12 +298,7 @@ impl ControlPlane for LocalControlPlane {
     }
 
     async fn vms(&self, caller: &Caller, query: &v1::ListVms) -> Result<v1::VmPage> {
-        let limit = usize::try_from(query.limit.unwrap_or(100)).unwrap_or(usize::MAX);
-        if !(1..=200).contains(&limit) {
-            return Err(Error::invalid("limit", "a page has 1 to 200 VMs"));
-        }
-        let after = query.cursor.as_deref().map(str::parse::<VmId>).transpose();
-        let after = after.map_err(|_| Error::invalid("cursor", "not a cursor that a page before gave"))?;
+        let (limit, after) = page(query.limit, query.cursor.as_deref(), "a page has 1 to 200 VMs")?;
         let owner = (caller.role == super::Role::Tenant).then(|| caller.owner.clone());
         let deleted = query.deleted.unwrap_or(false);
         let query = VmQuery { owner, after, deleted, limit: limit + 1, ..VmQuery::default() };
@@ -266,6 +308,17 @@ impl ControlPlane for LocalControlPlane {
         let next = rows.last().filter(|_| more).map(|row| row.id.to_string());
         let vms = rows.iter().map(|row| self.inner.shown(row)).collect();
         Ok(v1::VmPage { vms, next })
+    }
+
+    async fn disks(&self, caller: &Caller, query: &v1::ListDisks) -> Result<v1::DiskPage> {
+        let (limit, after) = page(query.limit, query.cursor.as_deref(), "a page has 1 to 200 disks")?;
+        let owner = (caller.role == super::Role::Tenant).then(|| caller.owner.clone());
+        let query = VmQuery { owner, after, kept: true, limit: limit + 1, ..VmQuery::default() };
+        let mut rows = self.inner.store.vms(&self.cx("disks"), &query).await?;
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next = rows.last().filter(|_| more).map(|row| row.id.to_string());
+        Ok(v1::DiskPage { disks: rows.iter().map(convert::disk).collect(), next })
     }
 
     async fn operation(&self, caller: &Caller, id: OperationId, wait: Duration) -> Result<v1::Operation> {

@@ -45,7 +45,7 @@ async fn round(inner: &Arc<Inner>, taken: &mut HashMap<VmId, Generation>) -> Res
     let mut open = HashMap::new();
     loop {
         let cx = CallCx::new("push", inner.config.store_limit);
-        let query = VmQuery { unsettled: true, after, limit: PAGE, ..VmQuery::default() };
+        let query = VmQuery { unsettled: true, deleted: true, after, limit: PAGE, ..VmQuery::default() };
         let rows = inner.store.vms(&cx, &query).await?;
         after = rows.last().map(|last| last.id);
         let full = rows.len() == PAGE;
@@ -137,6 +137,7 @@ fn refused(inner: &Inner, row: &VmRow, error: &Error) -> NodeVm {
         ip: None,
         restarts: 0,
         size: None,
+        fences: None,
         marks: Vec::new(),
     }
 }

@@ -57,6 +57,10 @@ pub struct VmRow {
     pub updated: UnixMillis,
     /// When it became a tombstone.
     pub deleted: Option<UnixMillis>,
+    /// Of a tombstone: the data disk that was made for this VM is there for another one to take over, and has the size that
+    /// the spec says.
+    #[serde(default)]
+    pub kept: bool,
 }
 
 /// How far an operation is.
@@ -181,7 +185,8 @@ impl EventQuery {
     }
 }
 
-/// What must hold inside the transaction, after its writes where it does not say otherwise. Tombstones count for nobody.
+/// What must hold inside the transaction, after its writes where it does not say otherwise. Tombstones count
+/// for nobody, but for the disks that they keep.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Guard {
     /// Before the writes, there was a row of the VM at this generation and settled there; else `Conflict` reason `changed_meanwhile`.
@@ -209,7 +214,7 @@ pub enum Guard {
         /// How many.
         limit: u64,
     },
-    /// The owner's disks, of stopped VMs too, are at most this; else `Exhausted` reason `quota`.
+    /// The owner's disks, of stopped VMs and those that tombstones keep too, are at most this; else `Exhausted` reason `quota`.
     DiskAtMost {
         /// Whose.
         owner: Owner,
@@ -261,6 +266,8 @@ pub struct VmQuery {
     pub unsettled: bool,
     /// Tombstones too.
     pub deleted: bool,
+    /// Only tombstones that keep a data disk.
+    pub kept: bool,
     /// At most this many.
     pub limit: usize,
 }

@@ -9,7 +9,7 @@ use crate::hypervisor::VmmPhase;
 use crate::memory::Census;
 use crate::store::fleet::VmRow;
 use crate::store::journal::JournalRow;
-use crate::types::{UnixMillis, VmId, VmState, VolumeId};
+use crate::types::{DiskRole, Goal, UnixMillis, VmId, VmState, VolumeId};
 
 /// A promise that is broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub fn always(
     fleet: &[VmRow],
     reported: &[(VmId, VmState)],
 ) -> Vec<Violation> {
-    let mut all = inv_1_everything_is_explained(census, journal);
+    let mut all = inv_1_everything_is_explained(census, journal, &kept(fleet));
     all.extend(inv_2_nothing_is_shared(census, journal, fleet));
     all.extend(inv_3_a_volume_has_one_writer(census));
     all.extend(inv_9_nothing_is_reported_better_than_it_is(census, reported));
@@ -46,15 +46,24 @@ pub fn always(
     all
 }
 
-/// INV-1: everything on the host is explained by a row of its journal.
+/// The data disks that tombstones keep, or that were kept and are another VM's now.
 #[must_use]
-pub fn inv_1_everything_is_explained(census: &Census, journal: &[JournalRow]) -> Vec<Violation> {
+pub fn kept(fleet: &[VmRow]) -> Vec<VolumeId> {
+    let taken = fleet.iter().filter(|row| row.deleted.is_none()).filter_map(|row| row.spec.data_from);
+    let left = fleet.iter().filter(|row| row.kept || row.goal == Goal::Absent { keep_data: true }).map(|row| row.id);
+    taken.chain(left).map(VolumeId::data).collect()
+}
+
+/// INV-1: everything on the host is explained by a row of its journal, or is a data disk that was kept.
+#[must_use]
+pub fn inv_1_everything_is_explained(census: &Census, journal: &[JournalRow], kept: &[VolumeId]) -> Vec<Violation> {
     let rows: BTreeSet<VmId> = journal.iter().map(|row| row.entry.vm).collect();
     let monitors = census.monitors.iter().map(|one| ("a monitor", one.id));
     let residues = census.residues.iter().map(|id| ("the files of a dead monitor", *id));
     let ports = census.ports.iter().map(|one| ("a network port", one.config.id));
     let doors = census.doors.iter().map(|one| ("a door", one.id));
-    let volumes = census.volumes.iter().filter(|one| !one.quarantined).map(|one| ("a volume", one.id.vm));
+    let volumes = census.volumes.iter().filter(|one| !one.quarantined && !kept.contains(&one.id));
+    let volumes = volumes.map(|one| ("a volume", one.id.vm));
     monitors
         .chain(residues)
         .chain(ports)
@@ -140,8 +149,9 @@ pub fn inv_9_nothing_is_reported_better_than_it_is(census: &Census, reported: &[
                     found.push(broken("INV-9", format!("{vm} is reported running, and has no monitor that runs")));
                     continue;
                 };
-                let has_root = monitor.volumes.contains(&VolumeId::root(*vm));
-                let own = monitor.volumes.iter().all(|volume| volume.vm == *vm);
+                let has_root = monitor.volumes.iter().any(|id| id.vm == *vm && id.role == DiskRole::Root);
+                // A data disk may have been taken over; that nobody else has it, INV-3 tells.
+                let own = monitor.volumes.iter().all(|id| id.vm == *vm || id.role == DiskRole::Data);
                 let has_port = census.ports.iter().any(|port| port.config.id == *vm && port.up);
                 if !has_root || !own || (monitor.nic && !has_port) {
                     found.push(broken("INV-9", format!("{vm} is reported running without its own disks and port")));

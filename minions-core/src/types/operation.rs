@@ -12,6 +12,8 @@ pub enum OperationVerb {
     Destroy,
     Rename,
     Resize,
+    Rebase,
+    DeleteDisk,
 }
 
 impl OperationVerb {
@@ -26,6 +28,8 @@ impl OperationVerb {
             Self::Destroy => "destroy",
             Self::Rename => "rename",
             Self::Resize => "resize",
+            Self::Rebase => "rebase",
+            Self::DeleteDisk => "delete_disk",
         }
     }
 }

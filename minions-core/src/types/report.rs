@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use super::fences::Fences;
 use super::{BootMark, Generation, Goal, StateReason, UnixMillis, VmId, VmSize, VmState};
 use crate::error::ErrorKind;
 
@@ -31,6 +32,9 @@ pub struct NodeVm {
     /// What its monitor was started with, where one is alive and the host can tell.
     #[serde(default)]
     pub size: Option<VmSize>,
+    /// What keeps its monitor apart from the host, where one is alive.
+    #[serde(default)]
+    pub fences: Option<Fences>,
     /// What took how long on the way to this generation's goal.
     pub marks: Vec<BootMark>,
 }

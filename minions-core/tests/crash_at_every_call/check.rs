@@ -4,7 +4,7 @@ use minions_core::api::v1;
 use minions_core::hypervisor::VmmPhase;
 use minions_core::memory::Census;
 use minions_core::store::{JournalRow, Outcome, VmRow};
-use minions_core::types::{EventSeq, Goal, VmId, VmState, VolumeId};
+use minions_core::types::{ByteSize, EventSeq, Goal, VmId, VmState, VolumeId};
 
 use crate::ops::{Before, Op};
 use crate::world::{BOOT, Daemon, Imprint, TOLD, World, imprint};
@@ -16,14 +16,14 @@ fn hold(holds: bool, what: impl FnOnce() -> String) -> Broken {
 }
 
 /// A live monitor with everything that belongs to it.
-fn runs(census: &Census, vm: VmId, epoch: u64) -> Broken {
+fn runs(census: &Census, row: &VmRow, epoch: u64) -> Broken {
+    let vm = row.id;
     let monitor = census.monitor(vm).ok_or("INV-9: it is said to run, and has no monitor")?;
     hold(monitor.phase == VmmPhase::Running && monitor.epoch == epoch, || {
         format!("INV-9: it is said to run at epoch {epoch}, and its monitor is {monitor:?}")
     })?;
-    hold(monitor.volumes.contains(&VolumeId::root(vm)) && monitor.volumes.contains(&VolumeId::data(vm)), || {
-        "INV-9: it is said to run without its disks".to_owned()
-    })?;
+    let disks: Vec<VolumeId> = std::iter::once(row.spec.root_volume(vm)).chain(row.spec.data_volume(vm)).collect();
+    hold(monitor.volumes == disks, || format!("INV-9: it is said to run, with {:?}", monitor.volumes))?;
     let port = census.ports.iter().find(|port| port.config.id == vm);
     hold(port.is_some_and(|port| port.up && port.pinned), || {
         "INV-10: it is said to run without a pinned port".to_owned()
@@ -37,9 +37,14 @@ pub fn at_success(world: &World, row: &VmRow, operation: &v1::Operation) -> Brok
     let superseded = row.generation > row.settled;
     use minions_core::types::OperationVerb as V;
     match operation.verb {
-        V::Create | V::Start | V::Restart if !superseded => {
+        V::Resize if !superseded && matches!(row.goal, Goal::Running { .. }) && row.failure.is_none() => {
+            let shown = census.monitor(vm).map(|monitor| monitor.shown.clone());
+            let wanted: Vec<_> = std::iter::once(row.spec.root).chain(row.spec.data).collect();
+            hold(shown.as_ref() == Some(&wanted), || format!("INV-7: grown was acknowledged, and it sees {shown:?}"))
+        }
+        V::Create | V::Start | V::Restart | V::Rebase if !superseded => {
             let Goal::Running { epoch } = row.goal else { return Ok(()) };
-            runs(&census, vm, epoch)?;
+            runs(&census, row, epoch)?;
             let since = census.monitor(vm).map_or(u64::MAX, |monitor| monitor.since.0);
             let booted = u128::from(world.now().saturating_sub(since)) >= BOOT.as_millis();
             hold(booted, || "INV-9: running was acknowledged before the guest could have proven itself".to_owned())
@@ -47,7 +52,7 @@ pub fn at_success(world: &World, row: &VmRow, operation: &v1::Operation) -> Brok
         V::Stop if !superseded && matches!(row.goal, Goal::Stopped { .. }) => {
             hold(census.monitor(vm).is_none(), || "INV-9: stopped was acknowledged with a process alive".to_owned())
         }
-        V::Destroy => nothing_left(&census, vm),
+        V::Destroy | V::DeleteDisk => nothing_left(&census, vm, keeps(row)),
         _ => Ok(()),
     }
 }
@@ -59,8 +64,20 @@ pub fn heard_soon(world: &World, operation: &v1::Operation) -> Broken {
     hold(u128::from(late) <= TOLD.as_millis(), || format!("LIV-4: the end was told {late} ms after it had come"))
 }
 
-fn nothing_left(census: &Census, vm: VmId) -> Broken {
-    hold(!census.holds(vm), || format!("INV-1: something of a destroyed VM is left: {census:?}"))
+/// Whether its data disk is to be there when it is gone.
+fn keeps(row: &VmRow) -> bool {
+    row.goal == Goal::Absent { keep_data: true } && row.spec.data_from.is_none()
+}
+
+/// Nothing but, where it was to be kept, the data disk.
+fn nothing_left(census: &Census, vm: VmId, keeps: bool) -> Broken {
+    let mut rest = census.clone();
+    if keeps {
+        let data = VolumeId::data(vm);
+        hold(census.volume(data).is_some_and(|volume| volume.whole), || "INV-6: the data disk was to stay".to_owned())?;
+        rest.volumes.retain(|volume| volume.id != data);
+    }
+    hold(!rest.holds(vm), || format!("INV-1: something of a destroyed VM is left: {census:?}"))
 }
 
 /// When everything has come to rest.
@@ -71,8 +88,19 @@ pub fn at_rest(world: &World, daemon: &Daemon) -> Broken {
     hold(census.offences.is_empty(), || format!("INV-3: {:?}", census.offences))?;
     hold(!census.volumes.iter().any(|volume| volume.quarantined), || "rule 5: something is in quarantine".to_owned())?;
     let known = |vm: VmId| rows.iter().any(|row| row.entry.vm == vm);
+    let wanted = |id: VolumeId| {
+        let own = |row: &JournalRow| {
+            let (vm, spec) = (row.entry.vm, &row.entry.spec);
+            // One that was given up may have left the root disk that another one was to replace.
+            let old = row.outcome.as_ref().is_some_and(|outcome| *outcome != Outcome::Met) && id.turn < spec.root_turn;
+            spec.root_volume(vm) == id
+                || spec.data_volume(vm) == Some(id)
+                || (old && id == VolumeId::root(vm).at(id.turn))
+        };
+        rows.iter().any(own) || vms.iter().any(|row| row.kept && VolumeId::data(row.id) == id)
+    };
     for volume in &census.volumes {
-        hold(known(volume.id.vm), || format!("INV-1: nobody explains the volume {}", volume.id))?;
+        hold(wanted(volume.id), || format!("INV-1: nobody explains the volume {}", volume.id))?;
         hold(volume.whole, || format!("INV-1: the volume {} was left unfinished", volume.id))?;
         hold(census.openers(volume.id) <= 1, || format!("INV-3: several have {} open", volume.id))?;
     }
@@ -93,7 +121,8 @@ pub fn at_rest(world: &World, daemon: &Daemon) -> Broken {
         let journal = rows.iter().find(|journal| journal.entry.vm == row.id);
         if row.deleted.is_some() {
             hold(journal.is_none(), || "INV-1: a tombstone with a lease".to_owned())?;
-            nothing_left(&census, row.id)?;
+            let taken = vms.iter().any(|other| other.deleted.is_none() && other.spec.data_from == Some(row.id));
+            nothing_left(&census, row.id, row.kept || taken)?;
             continue;
         }
         let journal = journal.ok_or_else(|| format!("INV-4: {} is not on its host any more", row.id))?;
@@ -112,15 +141,15 @@ pub fn at_rest(world: &World, daemon: &Daemon) -> Broken {
             }
             Goal::Running { epoch } => {
                 hold(state == Some(VmState::Running), || format!("LIV-1: shall run, and is {state:?}"))?;
-                runs(&census, row.id, epoch)?;
+                runs(&census, row, epoch)?;
                 noted(journal)?;
                 let heard = census.doors.iter().any(|door| door.id == row.id && door.listening);
                 hold(heard, || "INV-9: it runs, and nobody listens at its door".to_owned())?;
             }
             Goal::Stopped { .. } => {
                 hold(state == Some(VmState::Stopped), || format!("LIV-1: shall be stopped, and is {state:?}"))?;
-                let disks = [VolumeId::root(row.id), VolumeId::data(row.id)];
-                let whole = disks.iter().all(|disk| census.volume(*disk).is_some());
+                let disks = std::iter::once(row.spec.root_volume(row.id)).chain(row.spec.data_volume(row.id));
+                let whole = disks.into_iter().all(|disk| census.volume(disk).is_some());
                 let process = census.monitor(row.id).is_some();
                 hold(whole && !process, || format!("INV-7: half a VM is called stopped: {census:?}"))?;
                 noted(journal)?;
@@ -133,7 +162,9 @@ pub fn at_rest(world: &World, daemon: &Daemon) -> Broken {
 
 /// Without the note, a disk that is lost later would be made anew, empty.
 fn noted(journal: &JournalRow) -> Broken {
-    hold(journal.provisioned.is_some(), || "INV-5: nobody wrote down that its disks were made".to_owned())
+    hold(journal.provisioned == Some(journal.entry.spec.root_turn), || {
+        "INV-5: nobody wrote down that its disks were made".to_owned()
+    })
 }
 
 fn unique(what: &str, values: impl Iterator<Item = u64>) -> Broken {
@@ -162,7 +193,7 @@ pub fn result(
         vms.iter().filter(|row| row.deleted.is_none() && matches!(row.name.as_str(), "web" | "shop")).collect();
     hold(webs.len() <= 1, || format!("INV-8: one request made {} VMs", webs.len()))?;
     let Some(operation) = acked else { return Ok(()) };
-    hold(vm.as_ref().is_none_or(|(vm, _)| *vm == operation.vm), || {
+    hold(op == Op::TakeOver || vm.as_ref().is_none_or(|(vm, _)| *vm == operation.vm), || {
         "INV-12: the operation is about another VM".to_owned()
     })?;
     let row = daemon.vm(operation.vm).ok_or("INV-4: an acknowledged VM has no row")?;
@@ -172,9 +203,13 @@ pub fn result(
     let gone = row.deleted.is_some();
     let running = matches!(row.goal, Goal::Running { .. });
     let ok = match op {
-        Op::Create if succeeded => !gone && running,
+        Op::Create | Op::TakeOver if succeeded => !gone && running,
         // Unwound: nothing of it is left, its name and its quota included.
-        Op::Create => gone,
+        Op::Create | Op::TakeOver => gone,
+        Op::DestroyKeep => succeeded && gone && row.kept,
+        Op::DeleteDisk => succeeded && gone && !row.kept,
+        Op::Rebase => !gone && row.spec.root_turn == 1 && succeeded == row.failure.is_none(),
+        Op::Grow => succeeded && [row.spec.data, Some(row.spec.root)] == [Some(ByteSize::gib(3)); 2],
         Op::Destroy | Op::StartThenDestroy => succeeded && gone,
         Op::Stop | Op::ForceStop => (succeeded && !gone && !running) || (!succeeded && before == Before::Creating),
         Op::Start | Op::Restart | Op::StopThenStart => !gone && running && succeeded == row.failure.is_none(),
@@ -186,12 +221,27 @@ pub fn result(
         let remade = world.census().volume(VolumeId::data(operation.vm)).is_some();
         hold(!remade, || "INV-5: a lost disk was made anew, empty, over its owner's head".to_owned())?;
     }
+    if op == Op::Grow {
+        let volumes = world.census().volumes;
+        let grown = volumes.iter().filter(|volume| volume.id.vm == operation.vm);
+        hold(grown.clone().count() == 2 && grown.clone().all(|volume| volume.size == ByteSize::gib(3)), || {
+            format!("INV-7: larger disks were acknowledged, and there are {volumes:?}")
+        })?;
+    }
+    // INV-5: what was kept, and is taken over or still there, has its bytes.
+    if let (Some((vm, was)), Op::DestroyKeep | Op::TakeOver) = (&vm, op)
+        && before != Before::Creating
+    {
+        let is = imprint(&world.host, *vm);
+        hold(is.data == was.data, || "INV-5: the bytes of the disk that was kept are not its own any more".to_owned())?;
+    }
     // INV-5, 6: the bytes of a VM that was there are its own still.
     if let (Some((vm, was)), false) = (vm, gone)
         && matches!(before, Before::Stopped | Before::Failed | Before::Running)
     {
         let is = imprint(&world.host, vm);
-        hold(is.root == was.root && is.data == was.data, || "INV-5: its bytes are not its own any more".to_owned())?;
+        let root = is.root == was.root || op == Op::Rebase && succeeded;
+        hold(root && is.data == was.data, || "INV-5: its bytes are not its own any more".to_owned())?;
     }
     Ok(())
 }

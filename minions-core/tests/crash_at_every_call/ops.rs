@@ -26,6 +26,8 @@ pub enum Before {
     Creating,
     /// Its destroy was accepted, and the daemon ended at once.
     Deleting,
+    /// It was destroyed, and left its data disk.
+    Kept,
 }
 
 /// What is asked for.
@@ -39,6 +41,13 @@ pub enum Op {
     Destroy,
     Rename,
     Resize,
+    /// Larger disks.
+    Grow,
+    Rebase,
+    DestroyKeep,
+    /// Another VM is created with the data disk that one has left.
+    TakeOver,
+    DeleteDisk,
     /// Two at once: the later one wins.
     StopThenStart,
     /// Two at once: absence wins.
@@ -49,13 +58,15 @@ impl Op {
     /// The verb of the request that comes last.
     pub fn verb(self) -> OperationVerb {
         match self {
-            Self::Create => OperationVerb::Create,
+            Self::Create | Self::TakeOver => OperationVerb::Create,
+            Self::Rebase => OperationVerb::Rebase,
+            Self::DeleteDisk => OperationVerb::DeleteDisk,
             Self::Start | Self::StopThenStart => OperationVerb::Start,
             Self::Stop | Self::ForceStop => OperationVerb::Stop,
             Self::Restart => OperationVerb::Restart,
-            Self::Destroy | Self::StartThenDestroy => OperationVerb::Destroy,
+            Self::Destroy | Self::DestroyKeep | Self::StartThenDestroy => OperationVerb::Destroy,
             Self::Rename => OperationVerb::Rename,
-            Self::Resize => OperationVerb::Resize,
+            Self::Resize | Self::Grow => OperationVerb::Resize,
         }
     }
 }
@@ -84,6 +95,16 @@ pub const PAIRS: &[(Op, Before)] = &[
     (Op::Rename, Before::Stopped),
     (Op::Resize, Before::Running),
     (Op::Resize, Before::Stopped),
+    (Op::Grow, Before::Running),
+    (Op::Grow, Before::Stopped),
+    (Op::Rebase, Before::Running),
+    (Op::Rebase, Before::Stopped),
+    (Op::Rebase, Before::Failed),
+    (Op::DestroyKeep, Before::Running),
+    (Op::DestroyKeep, Before::Stopped),
+    (Op::DestroyKeep, Before::Creating),
+    (Op::TakeOver, Before::Kept),
+    (Op::DeleteDisk, Before::Kept),
     (Op::StopThenStart, Before::Running),
     (Op::StartThenDestroy, Before::Stopped),
 ];
@@ -115,7 +136,7 @@ pub async fn prepare(world: &World, before: Before) -> Prepared {
             settle(&daemon, created).await;
         }
     }
-    if let (Some(id), Before::Stopped | Before::Failed | Before::Lost) = (vm, before) {
+    if let (Some(id), Before::Stopped | Before::Failed | Before::Lost | Before::Kept) = (vm, before) {
         for volume in [VolumeId::root(id), VolumeId::data(id)] {
             world.host.write_volume(volume, b"web's own").unwrap();
         }
@@ -131,8 +152,13 @@ pub async fn prepare(world: &World, before: Before) -> Prepared {
         assert!(matches!(started.outcome, v1::OperationOutcome::Failed { .. }), "{started:?}");
         world.host.behave(id, |guest: &mut GuestBehaviour| guest.start_fails = None);
     }
+    if before == Before::Kept {
+        let keep = VmAction::Destroy(v1::DestroyVm { keep_data: true });
+        let destroyed = act(&daemon, &keep, None).await.unwrap();
+        settle(&daemon, destroyed).await;
+    }
     if before == Before::Deleting {
-        act(&daemon, &VmAction::Destroy(v1::DestroyVm {}), None).await.unwrap();
+        act(&daemon, &VmAction::Destroy(v1::DestroyVm::default()), None).await.unwrap();
     }
     if !matches!(before, Before::Creating | Before::Deleting) {
         daemon.converge().await.unwrap();
@@ -151,21 +177,38 @@ pub async fn act(daemon: &Daemon, action: &VmAction, key: Option<&IdempotencyKey
 
 /// Asks for it. Returns what was acknowledged last.
 pub async fn ask(daemon: &Daemon, op: Op, key: Option<&IdempotencyKey>) -> Result<v1::Operation> {
+    let left = || daemon.vms().iter().find(|row| row.deleted.is_some()).map(|row| row.id);
     let start = VmAction::Start(v1::StartVm {});
     let stop = |force| VmAction::Stop(v1::StopVm { force, grace_ms: Some(2_000) });
-    let destroy = VmAction::Destroy(v1::DestroyVm {});
+    let destroy = VmAction::Destroy(v1::DestroyVm::default());
     // Who asks again asks for both again.
     let earlier = key.map(|_| "the-earlier-key".parse().unwrap());
     match op {
         Op::Create => daemon.plane.create(&me(), &new_vm("web"), key).await,
         Op::Start => act(daemon, &start, key).await,
+        Op::TakeOver => {
+            let request = v1::CreateVm { data_from: left(), data_disk: None, ..new_vm("web") };
+            daemon.plane.create(&me(), &request, key).await
+        }
+        Op::DeleteDisk => {
+            let disk = VmRef::Id(left().unwrap());
+            daemon.plane.act(&me(), &disk, &VmAction::DeleteDisk(v1::DeleteDisk {}), key).await
+        }
+        Op::Grow => {
+            let size = Some(ByteSize::gib(3));
+            let grow = v1::ResizeVm { disk: size, data_disk: size, ..v1::ResizeVm::default() };
+            act(daemon, &VmAction::Resize(grow), key).await
+        }
+        Op::Rebase => act(daemon, &VmAction::Rebase(v1::RebaseVm::default()), key).await,
+        Op::DestroyKeep => act(daemon, &VmAction::Destroy(v1::DestroyVm { keep_data: true }), key).await,
         Op::Stop => act(daemon, &stop(false), key).await,
         Op::ForceStop => act(daemon, &stop(true), key).await,
         Op::Restart => act(daemon, &VmAction::Restart(v1::RestartVm {}), key).await,
         Op::Destroy => act(daemon, &destroy, key).await,
         Op::Rename => act(daemon, &VmAction::Rename(v1::RenameVm { name: "shop".parse().unwrap() }), key).await,
         Op::Resize => {
-            let resize = v1::ResizeVm { cpus: Some(Vcpus(4)), memory: Some(ByteSize::mib(512)) };
+            let resize =
+                v1::ResizeVm { cpus: Some(Vcpus(4)), memory: Some(ByteSize::mib(512)), ..v1::ResizeVm::default() };
             act(daemon, &VmAction::Resize(resize), key).await
         }
         Op::StopThenStart => {

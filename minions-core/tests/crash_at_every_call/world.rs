@@ -57,12 +57,11 @@ pub fn me() -> Caller {
 
 pub fn new_vm(name: &str) -> v1::CreateVm {
     v1::CreateVm {
-        name: name.parse().unwrap(),
-        image: None,
         cpus: Some(Vcpus(1)),
         memory: Some(ByteSize::mib(256)),
         disk: Some(ByteSize::gib(1)),
         data_disk: Some(ByteSize::gib(1)),
+        ..v1::CreateVm::named(name.parse().unwrap())
     }
 }
 

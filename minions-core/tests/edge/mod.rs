@@ -184,12 +184,11 @@ impl Edge {
 
 pub fn new_vm(name: &str) -> v1::CreateVm {
     v1::CreateVm {
-        name: name.parse().unwrap(),
-        image: None,
         cpus: Some(Vcpus(1)),
         memory: Some(ByteSize::mib(128)),
-        disk: None,
+
         data_disk: Some(ByteSize::default()),
+        ..v1::CreateVm::named(name.parse().unwrap())
     }
 }
 

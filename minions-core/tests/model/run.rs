@@ -199,11 +199,13 @@ impl Run {
             Ask::Start => VmAction::Start(v1::StartVm {}),
             Ask::Stop { force } => VmAction::Stop(v1::StopVm { force, grace_ms: (!force).then_some(2_000) }),
             Ask::Restart => VmAction::Restart(v1::RestartVm {}),
-            Ask::Destroy => VmAction::Destroy(v1::DestroyVm {}),
+            Ask::Destroy => VmAction::Destroy(v1::DestroyVm::default()),
             Ask::Rename(name) => VmAction::Rename(v1::RenameVm { name: NAMES[name].parse().unwrap() }),
-            Ask::Resize { cpus, mib } => {
-                VmAction::Resize(v1::ResizeVm { cpus: Some(Vcpus(cpus)), memory: Some(ByteSize::mib(mib)) })
-            }
+            Ask::Resize { cpus, mib } => VmAction::Resize(v1::ResizeVm {
+                cpus: Some(Vcpus(cpus)),
+                memory: Some(ByteSize::mib(mib)),
+                ..v1::ResizeVm::default()
+            }),
         };
         self.ask(Request::Act { who, vm, action }, Some((target, ask))).await
     }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use minions_core::service::VmRef;
-use minions_core::types::{ByteSize, NewVmName, OperationId};
+use minions_core::types::{ByteSize, Ipv4Cidr, NewVmName, OperationId, VmId};
 
-use super::{duration, operation, size, vm_name, vm_ref};
+use super::{duration, operation, range, size, vm_id, vm_name, vm_ref};
 
 /// How long to wait for what was asked.
 #[derive(Clone, Copy, Debug, Args)]
@@ -48,6 +48,15 @@ pub struct Create {
     /// No data disk
     #[arg(long, conflicts_with = "data_disk")]
     pub no_data_disk: bool,
+    /// Take over the data disk that a destroyed VM left; its id is in `minions disk list`
+    #[arg(long, value_name = "ID", value_parser = vm_id, conflicts_with = "no_data_disk")]
+    pub data_from: Option<VmId>,
+    /// Send to these ranges of addresses only, such as 203.0.113.0/24,198.51.100.7; else to everything public
+    #[arg(long, value_name = "RANGES", value_delimiter = ',', value_parser = range)]
+    pub egress: Option<Vec<Ipv4Cidr>>,
+    /// Carry at most so much a second each way, such as 10MiB
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub rate: Option<ByteSize>,
     #[command(flatten)]
     pub waiting: Waiting,
 }
@@ -92,6 +101,9 @@ pub struct Stop {
 pub struct Destroy {
     #[command(flatten)]
     pub one: One,
+    /// Leave the data disk, for another VM to take over: see `minions disk list`
+    #[arg(long)]
+    pub keep_data: bool,
     /// Do not ask; needed where there is no terminal to ask on, and with --json
     #[arg(long, short)]
     pub yes: bool,
@@ -111,7 +123,7 @@ pub struct Rename {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "size", required = true, multiple = true, args = ["cpus", "memory"])]
+#[group(id = "size", required = true, multiple = true, args = ["cpus", "memory", "disk", "data_disk"])]
 pub struct Resize {
     #[command(flatten)]
     pub one: One,
@@ -121,6 +133,26 @@ pub struct Resize {
     /// Memory, such as 2GiB
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub memory: Option<ByteSize>,
+    /// Root disk, such as 20GiB; it grows while the VM runs, and never shrinks
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub disk: Option<ByteSize>,
+    /// Data disk, such as 100GiB; likewise
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub data_disk: Option<ByteSize>,
+    #[command(flatten)]
+    pub waiting: Waiting,
+}
+
+#[derive(Debug, Args)]
+pub struct Rebase {
+    #[command(flatten)]
+    pub one: One,
+    /// The image's tag, its id or the beginning of it; else the newest of the tag that it has
+    #[arg(long)]
+    pub image: Option<String>,
+    /// Do not ask; needed where there is no terminal to ask on, and with --json
+    #[arg(long, short)]
+    pub yes: bool,
     #[command(flatten)]
     pub waiting: Waiting,
 }

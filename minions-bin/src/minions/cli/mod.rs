@@ -1,5 +1,6 @@
 //! What may be typed.
 
+mod disk;
 mod image;
 mod inside;
 mod life;
@@ -11,11 +12,12 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use minions_core::http::parse_duration;
 use minions_core::service::VmRef;
-use minions_core::types::{ByteSize, NewVmName, OperationId};
+use minions_core::types::{ByteSize, Ipv4Cidr, NewVmName, OperationId, VmId};
 
+pub use disk::{DeleteDisk, Disk};
 pub use image::{Image, Making, Recipe};
 pub use inside::{Console, Copy, Exec, Forward, Logs};
-pub use life::{Act, Create, Destroy, List, One, Rename, Resize, Stop, Wait, WaitFor, Waiting};
+pub use life::{Act, Create, Destroy, List, One, Rebase, Rename, Resize, Stop, Wait, WaitFor, Waiting};
 pub use service::{Config, Context, Events, Host, Place, Serve, Token};
 
 /// Instant VMs on hosts you own.
@@ -85,15 +87,22 @@ pub enum Verb {
     /// Stop a VM and start it again
     #[command(after_help = "Examples:\n  minions restart web")]
     Restart(Act),
-    /// Destroy a VM and its disks
-    #[command(visible_aliases = ["delete", "rm"], after_help = "On a terminal it asks first. Without one, and with --json, it needs --yes.\n\nExamples:\n  minions destroy web\n  minions rm web --yes")]
+    /// Destroy a VM and its disks, or leave its data disk
+    #[command(visible_aliases = ["delete", "rm"], after_help = "On a terminal it asks first. Without one, and with --json, it needs --yes.\n\nExamples:\n  minions destroy web\n  minions rm web --yes\n  minions destroy web --keep-data           then: minions create new --data-from ID")]
     Destroy(Destroy),
     /// Give a VM another name
     #[command(after_help = "Examples:\n  minions rename web shop")]
     Rename(Rename),
-    /// Give a VM another size, from its next start on
-    #[command(after_help = "Examples:\n  minions resize web --cpus 4 --memory 8GiB && minions restart web")]
+    /// Give a VM another size, or larger disks
+    #[command(
+        after_help = "Processors and memory hold from the next start on. Disks grow while the VM runs.\n\nExamples:\n  minions resize web --cpus 4 --memory 8GiB && minions restart web\n  minions resize web --data-disk 100GiB"
+    )]
     Resize(Resize),
+    /// Give a VM a new root disk from an image; its data disk is kept
+    #[command(
+        after_help = "What is on the root disk is gone; /data stays. A VM that runs is started anew.\nOn a terminal it asks first. Without one, and with --json, it needs --yes.\n\nExamples:\n  minions rebase web                        the newest of the same image\n  minions rebase web --image debian --yes"
+    )]
+    Rebase(Rebase),
     /// Wait until a VM is in a state, or until an operation has ended
     #[command(
         after_help = "Examples:\n  minions create web --no-wait && minions wait web\n  minions wait web --for stopped --timeout 1m\n  minions wait --operation $(minions resize web --cpus 4 --no-wait)"
@@ -143,6 +152,9 @@ stdin is typed to its end, and then it goes on until the guest ends or the timeo
     /// Images: what VMs are made from
     #[command(subcommand)]
     Image(Image),
+    /// Data disks that destroyed VMs left
+    #[command(subcommand)]
+    Disk(Disk),
     /// The machine that VMs run on
     #[command(subcommand)]
     Host(Host),
@@ -220,6 +232,14 @@ fn vm_name(text: &str) -> Result<NewVmName, String> {
     text.parse().map_err(|error: minions_core::Error| error.to_string())
 }
 
+fn vm_id(text: &str) -> Result<VmId, String> {
+    text.parse().map_err(|error: minions_core::Error| error.to_string())
+}
+
+fn range(text: &str) -> Result<Ipv4Cidr, String> {
+    text.parse().map_err(|error: minions_core::Error| error.to_string())
+}
+
 fn operation(text: &str) -> Result<OperationId, String> {
     text.parse().map_err(|error: minions_core::Error| error.to_string())
 }
@@ -282,6 +302,13 @@ mod tests {
             "create web --data-disk 1GiB --no-data-disk",
             "create web --cpus -1",
             "resize web",
+            "create web --data-from web",
+            "create web --data-from vm_00000000000000000000000001 --no-data-disk",
+            "create web --egress everywhere",
+            "create web --egress 10.0.0.1/8",
+            "create web --rate fast",
+            "disk delete",
+            "disk delete web",
             "stop web --force --grace 1s",
             "exec web uname",
             "exec web -t -T -- sh",

@@ -2,11 +2,12 @@
 
 use std::process::ExitCode;
 
-use minions_core::api::v1::{RenameVm, ResizeVm, RestartVm, StartVm, StopVm};
-use minions_core::service::VmAction;
+use minions_core::api::v1::{RebaseVm, RenameVm, ResizeVm, RestartVm, StartVm, StopVm};
+use minions_core::service::{ControlPlane, VmAction, VmRef};
 use minions_core::types::{Vcpus, VmState};
 
-use crate::cli::{Act, Rename, Resize, Stop};
+use super::ask;
+use crate::cli::{Act, Rebase, Rename, Resize, Stop};
 use crate::client::Client;
 use crate::output::{Outcome, Output};
 
@@ -49,11 +50,36 @@ pub async fn rename(client: &Client, output: &Output, args: &Rename) -> Outcome 
 
 pub async fn resize(client: &Client, output: &Output, args: &Resize) -> Outcome {
     let vm = &args.one.vm;
-    let request = ResizeVm { cpus: args.cpus.map(Vcpus), memory: args.memory };
+    let request =
+        ResizeVm { cpus: args.cpus.map(Vcpus), memory: args.memory, disk: args.disk, data_disk: args.data_disk };
     let operation = client.act(vm, &VmAction::Resize(request)).await?;
     if let Some(now) = super::finish(client, output, "resizing", vm, operation, args.waiting).await? {
+        let disks = args.disk.is_some() || args.data_disk.is_some();
+        let size = args.cpus.is_some() || args.memory.is_some();
         let verb = if matches!(now.state, VmState::Stopped | VmState::Failed) { "start" } else { "restart" };
-        output.note(&format!("{vm} has its new size from its next start on; now: minions {verb} {vm}"));
+        if disks && verb == "restart" {
+            output.note(&format!("the disks of {vm} are as large as asked for, {} and {}", now.disk, now.data_disk));
+        }
+        if size || disks && verb == "start" {
+            output.note(&format!("{vm} has its new size from its next start on; now: minions {verb} {vm}"));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub async fn rebase(client: &Client, output: &Output, args: &Rebase) -> Outcome {
+    let typed = &args.one.vm;
+    let mut vm = typed.clone();
+    if !args.yes {
+        ask::possible(output, &format!("{typed} and what is on its root disk shall be replaced"))?;
+        let found = client.plane.vm(&client.caller, typed).await?;
+        let question = format!("Replace the root disk of {} ({}); /data stays? [y/N] ", found.name, found.disk);
+        ask::confirm(question, "nothing was replaced").await?;
+        vm = VmRef::Id(found.id);
+    }
+    let operation = client.act(&vm, &VmAction::Rebase(RebaseVm { image: args.image.clone() })).await?;
+    if let Some(now) = super::finish(client, output, "rebasing", typed, operation, args.waiting).await? {
+        output.note(&format!("{typed} has a new root disk from {}; its data disk is as it was", now.image.short()));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -21,6 +21,9 @@ pub async fn run(client: &Client, output: &Output, args: Create) -> Outcome {
         memory: args.memory,
         disk: args.disk,
         data_disk: if args.no_data_disk { Some(ByteSize::default()) } else { args.data_disk },
+        data_from: args.data_from,
+        egress: args.egress,
+        rate: args.rate,
     };
     let operation = client.create(&request).await?;
     if super::finish(client, output, "creating", &name, operation, args.waiting).await?.is_some() {

@@ -1,8 +1,10 @@
 //! Verbs about the life of a VM.
 
+mod ask;
 pub mod change;
 pub mod create;
 pub mod destroy;
+pub mod disk;
 pub mod inspect;
 pub mod list;
 pub mod tags;
@@ -69,9 +71,11 @@ fn goes_on(operation: &Operation, name: &impl Display) -> String {
         OperationVerb::Stop => format!("minions wait {name} --for stopped"),
         // Whoever is gone has no name.
         OperationVerb::Destroy => format!("minions wait {} --for gone", operation.vm),
-        OperationVerb::Rename | OperationVerb::Resize => format!("minions wait --operation {}", operation.id),
+        OperationVerb::Rename | OperationVerb::Resize | OperationVerb::Rebase | OperationVerb::DeleteDisk => {
+            format!("minions wait --operation {}", operation.id)
+        }
     };
-    format!("the {} of {name} goes on; wait for it: {wait}", operation.verb.as_str())
+    format!("the {} of {name} goes on; wait for it: {wait}", operation.verb.as_str().replace('_', " "))
 }
 
 /// What took how long: each phase, with its parts below it.

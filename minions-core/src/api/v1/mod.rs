@@ -12,4 +12,7 @@ pub use host::{HostStatus, VersionInfo};
 pub use image::{Image, ImageList, ImportImage};
 pub use operation::{Operation, OperationOutcome};
 pub use problem::{Problem, status_of};
-pub use vm::{CreateVm, DestroyVm, ListVms, RenameVm, ResizeVm, RestartVm, RunningSize, StartVm, StopVm, Vm, VmPage};
+pub use vm::{
+    CreateVm, DeleteDisk, DestroyVm, Disk, DiskPage, ListDisks, ListVms, RebaseVm, RenameVm, ResizeVm, RestartVm,
+    RunningSize, StartVm, StopVm, Vm, VmPage,
+};

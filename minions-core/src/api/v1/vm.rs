@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use crate::types::{
-    BootMark, ByteSize, Generation, ImageId, NewVmName, StateReason, UnixMillis, Vcpus, VmId, VmName, VmState,
+    BootMark, ByteSize, Fences, Generation, ImageId, Ipv4Cidr, NewVmName, PortPolicy, StateReason, UnixMillis, Vcpus,
+    VmId, VmName, VmState,
 };
 
 /// Asks for a new VM.
@@ -35,6 +36,38 @@ pub struct CreateVm {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
     pub data_disk: Option<ByteSize>,
+    /// Takes over the data disk that a destroyed VM left: that VM's id, as the list of disks tells it. `data_disk` may make
+    /// it larger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub data_from: Option<VmId>,
+    /// The only ranges of addresses that it may send to; none of them reaches what is closed to every guest. Everything
+    /// public where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Vec<String>>))]
+    pub egress: Option<Vec<Ipv4Cidr>>,
+    /// The most that its network carries each way, in bytes a second; at least 16 KiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
+    pub rate: Option<ByteSize>,
+}
+
+impl CreateVm {
+    /// One of this name, with all else as the image and the service say.
+    #[must_use]
+    pub fn named(name: NewVmName) -> Self {
+        Self {
+            name,
+            image: None,
+            cpus: None,
+            memory: None,
+            disk: None,
+            data_disk: None,
+            data_from: None,
+            egress: None,
+            rate: None,
+        }
+    }
 }
 
 /// Asks for a stopped VM to run.
@@ -62,11 +95,76 @@ pub struct StopVm {
 #[serde(deny_unknown_fields)]
 pub struct RestartVm {}
 
-/// Asks for a VM to be destroyed, its disks with it.
+/// Asks for a VM to be destroyed, its disks with it, or without its data disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
-pub struct DestroyVm {}
+pub struct DestroyVm {
+    /// The data disk stays, for another VM to take over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep_data: bool,
+}
+
+/// Asks for a new root disk from an image; the data disk stays as it is. A VM that runs is started anew with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RebaseVm {
+    /// An image's tag, its id or the first eight or more digits of it; the newest of the tag that it has now where absent,
+    /// or the same image where that has no tag any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+}
+
+/// Asks for a data disk to go that a destroyed VM left.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct DeleteDisk {}
+
+/// A data disk that a destroyed VM left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Disk {
+    /// The VM that it was made for.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub id: VmId,
+    /// The name that this VM had.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub name: VmName,
+    /// Whose it is.
+    pub owner: String,
+    /// In bytes.
+    #[cfg_attr(feature = "openapi", schema(value_type = u64))]
+    pub size: ByteSize,
+    /// When it was left.
+    #[cfg_attr(feature = "openapi", schema(value_type = u64))]
+    pub since: UnixMillis,
+}
+
+/// A page of data disks that destroyed VMs left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DiskPage {
+    /// The disks.
+    pub disks: Vec<Disk>,
+    /// Where the next page begins, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// Which disks to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
+#[serde(deny_unknown_fields)]
+pub struct ListDisks {
+    /// At most this many, 1 to 200; 100 where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// The cursor of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
 
 /// Asks for another name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,7 +176,8 @@ pub struct RenameVm {
     pub name: NewVmName,
 }
 
-/// Asks for another size, which holds from the next start on.
+/// Asks for another size. Processors and memory hold from the next start on; a disk grows at once where the guest runs on a
+/// host that can show it, else with the next start. It never shrinks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
@@ -91,6 +190,14 @@ pub struct ResizeVm {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
     pub memory: Option<ByteSize>,
+    /// Root disk, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
+    pub disk: Option<ByteSize>,
+    /// Data disk, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
+    pub data_disk: Option<ByteSize>,
 }
 
 /// Which VMs to list.
@@ -169,6 +276,18 @@ pub struct Vm {
     /// What its monitor was started with, where one is alive: after a resize that is not what was asked yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running: Option<RunningSize>,
+    /// Whose data disk it has taken over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub data_from: Option<VmId>,
+    /// Where its network lets it send to, and how much, where that is not everything public.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+    pub policy: Option<PortPolicy>,
+    /// What keeps its monitor apart from the host, where one is alive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+    pub fences: Option<Fences>,
     /// Its address inside the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]

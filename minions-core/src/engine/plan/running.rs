@@ -73,9 +73,8 @@ fn grow(row: &JournalRow, seen: &Observed) -> [Stage; 3] {
     if row.outcome.is_some() || !seen.online_growth || [seen.known.booted, seen.known.grown].contains(&generation) {
         return [vec![], vec![], vec![]];
     }
-    [
-        missing_disks(row, seen).collect(),
-        vec![Step::ShowDisks],
-        disks(row, seen).map(|(role, ..)| Step::GrowGuest(role)).collect(),
-    ]
+    let guest = disks(row, seen).map(|(role, ..)| Step::GrowGuest(role)).collect();
+    let larger: Stage = missing_disks(row, seen).collect();
+    let show = if larger.is_empty() && seen.known.shown == generation { vec![] } else { vec![Step::ShowDisks] };
+    [larger, show, guest]
 }

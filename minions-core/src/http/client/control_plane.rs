@@ -15,6 +15,12 @@ use crate::http::wire;
 use crate::service::{Caller, ConsoleBox, ControlPlane, IdempotencyKey, VmAction, VmRef};
 use crate::types::{EventSeq, ImageBundle, ImageId, OperationId};
 
+/// A path with those of its parameters that are there.
+fn asked(path: &str, pairs: impl IntoIterator<Item = (&'static str, Option<String>)>) -> String {
+    let pairs: Vec<String> = pairs.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?))).collect();
+    format!("{path}?{}", pairs.join("&"))
+}
+
 #[async_trait]
 impl ControlPlane for HttpControlPlane {
     async fn create(&self, _: &Caller, request: &v1::CreateVm, key: Option<&IdempotencyKey>) -> Result<v1::Operation> {
@@ -35,6 +41,8 @@ impl ControlPlane for HttpControlPlane {
             VmAction::Restart(request) => Call::send(Method::POST, post("restart"), request, key),
             VmAction::Rename(request) => Call::send(Method::POST, post("rename"), request, key),
             VmAction::Resize(request) => Call::send(Method::POST, post("resize"), request, key),
+            VmAction::Rebase(request) => Call::send(Method::POST, post("rebase"), request, key),
+            VmAction::DeleteDisk(request) => Call::send(Method::DELETE, format!("/v1/disks/{vm}"), request, key),
             VmAction::Destroy(request) => Call::send(Method::DELETE, format!("/v1/vms/{vm}"), request, key),
         };
         self.exchange(call?).await
@@ -45,14 +53,21 @@ impl ControlPlane for HttpControlPlane {
     }
 
     async fn vms(&self, _: &Caller, query: &v1::ListVms) -> Result<v1::VmPage> {
-        let pairs = [
-            ("limit", query.limit.map(|limit| limit.to_string())),
-            ("cursor", query.cursor.as_deref().map(escape)),
-            ("deleted", query.deleted.map(|deleted| deleted.to_string())),
-        ];
-        let pairs: Vec<String> =
-            pairs.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?))).collect();
-        self.exchange(Call::get(format!("/v1/vms?{}", pairs.join("&")))).await
+        let path = asked(
+            "/v1/vms",
+            [
+                ("limit", query.limit.map(|limit| limit.to_string())),
+                ("cursor", query.cursor.as_deref().map(escape)),
+                ("deleted", query.deleted.map(|deleted| deleted.to_string())),
+            ],
+        );
+        self.exchange(Call::get(path)).await
+    }
+
+    async fn disks(&self, _: &Caller, query: &v1::ListDisks) -> Result<v1::DiskPage> {
+        let limit = query.limit.map(|limit| limit.to_string());
+        let path = asked("/v1/disks", [("limit", limit), ("cursor", query.cursor.as_deref().map(escape))]);
+        self.exchange(Call::get(path)).await
     }
 
     async fn operation(&self, _: &Caller, id: OperationId, wait: Duration) -> Result<v1::Operation> {

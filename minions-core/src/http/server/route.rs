@@ -84,7 +84,22 @@ fn table() -> Vec<(RouteInfo, Handler)> {
         (act("/v1/vms/{vm}/stop", "StopVm", "Stop a VM; its disks are kept"), post(vm::stop)),
         (act("/v1/vms/{vm}/restart", "RestartVm", "Stop a VM and start it again"), post(vm::restart)),
         (act("/v1/vms/{vm}/rename", "RenameVm", "Give a VM another name"), post(vm::rename)),
-        (act("/v1/vms/{vm}/resize", "ResizeVm", "Give a VM another size, from its next start on"), post(vm::resize)),
+        (act("/v1/vms/{vm}/resize", "ResizeVm", "Give a VM another size, or larger disks"), post(vm::resize)),
+        (act("/v1/vms/{vm}/rebase", "RebaseVm", "Give a VM a new root disk; its data disk is kept"), post(vm::rebase)),
+        (
+            RouteInfo {
+                query: &[LIMIT, ("cursor", "the cursor of the page before")],
+                ..read("/v1/disks", "DiskPage", "List the data disks that destroyed VMs left")
+            },
+            get(vm::disks),
+        ),
+        (
+            RouteInfo {
+                method: "DELETE",
+                ..act("/v1/disks/{vm}", "DeleteDisk", "Delete a data disk that a destroyed VM left")
+            },
+            delete(vm::delete_disk),
+        ),
         (
             RouteInfo {
                 answer: None,

@@ -71,6 +71,17 @@ action!(restart, v1::RestartVm, Restart);
 action!(destroy, v1::DestroyVm, Destroy);
 action!(rename, v1::RenameVm, Rename);
 action!(resize, v1::ResizeVm, Resize);
+action!(rebase, v1::RebaseVm, Rebase);
+action!(delete_disk, v1::DeleteDisk, DeleteDisk);
+
+pub(super) async fn disks(
+    State(app): State<Arc<App>>,
+    Who(caller): Who,
+    Params(mut query): Params<v1::ListDisks>,
+) -> Answer {
+    query.limit = Some(limit(query.limit, 100)?);
+    Ok(answer::json(&app.plane.disks(&caller, &query).await?))
+}
 
 /// How much of a log.
 #[derive(Debug, Deserialize)]

@@ -77,8 +77,14 @@ const VERSION_3: &str = "
 CREATE INDEX event_owner ON event (owner);
 ";
 
+/// A tombstone may keep a data disk, which counts.
+const VERSION_4: &str = "
+ALTER TABLE vm ADD COLUMN kept INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX vm_kept ON vm (owner, id, disk) WHERE kept;
+";
+
 pub(super) const SCHEMA: Schema =
-    Schema { application_id: 0x6d6e_666c, migrations: &[VERSION_1, VERSION_2, VERSION_3] };
+    Schema { application_id: 0x6d6e_666c, migrations: &[VERSION_1, VERSION_2, VERSION_3, VERSION_4] };
 
 /// A [`FleetStore`] in one SQLite file.
 ///

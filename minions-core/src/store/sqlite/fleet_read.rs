@@ -29,7 +29,9 @@ pub(super) fn vms(reader: &Connection, query: &VmQuery) -> Result<Vec<VmRow>> {
     if query.unsettled {
         sql.push_str(" AND settled < generation");
     }
-    if !query.deleted {
+    if query.kept {
+        sql.push_str(" AND kept");
+    } else if !query.deleted {
         sql.push_str(" AND deleted IS NULL");
     }
     sql.push_str(" ORDER BY id LIMIT ?3");
@@ -100,6 +102,7 @@ fn vm_row(row: &Row<'_>) -> Result<VmRow> {
         created: UnixMillis(column::unsigned(row, "created")?),
         updated: UnixMillis(column::unsigned(row, "updated")?),
         deleted: column::optional_unsigned(row, "deleted")?.map(UnixMillis),
+        kept: row.get("kept")?,
     })
 }
 

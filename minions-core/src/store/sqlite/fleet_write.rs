@@ -72,7 +72,10 @@ fn after(writer: &Connection, guards: &[Guard]) -> Result<()> {
         known = Some((owner, usage));
         let used = match guard {
             Guard::VmsAtMost { .. } => usage.vms,
-            Guard::DiskAtMost { .. } => usage.disk,
+            Guard::DiskAtMost { .. } => match (usage.disk, kept(writer, owner)?) {
+                (Some(disk), Some(kept)) => disk.checked_add(kept),
+                _ => None,
+            },
             _ => usage.memory,
         };
         if used.is_none_or(|used| used > limit) {
@@ -125,6 +128,15 @@ fn usage(writer: &Connection, owner: &Owner) -> Result<Usage> {
     Ok(all.unwrap_or(Usage { vms: None, disk: None, memory: None }))
 }
 
+/// Bytes of the disks that an owner's tombstones keep; `None` where that is more than can be counted.
+fn kept(writer: &Connection, owner: &Owner) -> Result<Option<u64>> {
+    let sql = "SELECT coalesce(sum(disk), 0) AS disk FROM vm INDEXED BY vm_kept WHERE owner = ?1 AND kept";
+    match column::first(&mut writer.prepare_cached(sql)?, [&owner.0], |row| column::unsigned(row, "disk")) {
+        Err(error) if overflows(&error) => Ok(None),
+        other => other,
+    }
+}
+
 fn overflows(error: &SqliteError) -> bool {
     matches!(error, SqliteError::Sql(error) if error.to_string().contains("integer overflow"))
 }
@@ -132,9 +144,9 @@ fn overflows(error: &SqliteError) -> bool {
 fn insert_vm(writer: &Connection, row: &VmRow) -> Result<()> {
     let mut statement = writer.prepare_cached(
         "INSERT INTO vm (id, name, owner, spec, memory, disk, goal, generation, settled, epoch, failure, created, updated,
-                         deleted)
+                         deleted, kept)
          VALUES (:id, :name, :owner, :spec, :memory, :disk, :goal, :generation, :settled, :epoch, :failure, :created,
-                 :updated, :deleted)",
+                 :updated, :deleted, :kept)",
     )?;
     execute_vm(&mut statement, row)?;
     Ok(())
@@ -144,7 +156,7 @@ fn update_vm(writer: &Connection, row: &VmRow) -> Result<()> {
     let mut statement = writer.prepare_cached(
         "UPDATE vm SET name = :name, owner = :owner, spec = :spec, memory = :memory, disk = :disk, goal = :goal,
                        generation = :generation, settled = :settled, epoch = :epoch, failure = :failure,
-                       created = :created, updated = :updated, deleted = :deleted
+                       created = :created, updated = :updated, deleted = :deleted, kept = :kept
          WHERE id = :id AND (deleted IS NULL OR :deleted IS NOT NULL)",
     )?;
     if execute_vm(&mut statement, row)? == 1 {
@@ -157,7 +169,8 @@ fn update_vm(writer: &Connection, row: &VmRow) -> Result<()> {
 }
 
 fn execute_vm(statement: &mut rusqlite::CachedStatement<'_>, row: &VmRow) -> Result<usize> {
-    let disk = row.spec.root.get().saturating_add(row.spec.data.map_or(0, |data| data.get()));
+    let data = row.spec.data.map_or(0, |data| data.get());
+    let disk = if row.deleted.is_some() { data } else { row.spec.root.get().saturating_add(data) };
     let done = statement.execute(named_params! {
         ":id": column::id(row.id.bits()),
         ":name": row.name.as_str(),
@@ -173,6 +186,7 @@ fn execute_vm(statement: &mut rusqlite::CachedStatement<'_>, row: &VmRow) -> Res
         ":created": column::integer(row.created.0, "created")?,
         ":updated": column::integer(row.updated.0, "updated")?,
         ":deleted": row.deleted.map(|deleted| column::integer(deleted.0, "deleted")).transpose()?,
+        ":kept": row.deleted.is_some() && row.kept,
     });
     done.map_err(|error| match taken(&error) {
         Some(columns) if columns.contains("vm.name") => name_taken(),

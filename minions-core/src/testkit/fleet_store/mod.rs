@@ -45,6 +45,7 @@ macro_rules! fleet_store_suite {
                 ctl_6_5_a_hundred_creates_at_a_quota_of_five_make_five,
                 quotas_count_what_is_stopped_and_forget_tombstones,
                 quotas_are_checked_after_the_writes,
+                a_disk_that_was_kept_counts_until_it_goes,
                 vms_are_paged_in_the_order_of_their_ids,
                 vms_are_filtered_by_owner_work_and_tombstones,
                 a_name_finds_only_what_lives,

@@ -73,6 +73,40 @@ pub async fn quotas_count_what_is_stopped_and_forget_tombstones<S: FleetStore + 
     scene.commit(guards(0, 0, 0)).await.expect("a tombstone holds nothing");
 }
 
+/// The data disk that a tombstone keeps counts, is listed, and is nobody's but its owner's.
+pub async fn a_disk_that_was_kept_counts_until_it_goes<S: FleetStore + ?Sized>(
+    make: &impl AsyncFn(PathBuf) -> Arc<S>,
+    folder: &Path,
+) {
+    let scene = Scene::new(make, folder).await;
+    let mut vm = scene.vm("ann", "web");
+    vm.spec.root = ByteSize::gib(3);
+    vm.spec.data = Some(ByteSize::gib(4));
+    scene.write(vec![Write::InsertVm(vm.clone())]).await.unwrap();
+    let listed = |owner: &str| {
+        let (store, owner) = (scene.store.clone(), Some(Owner(owner.to_owned())));
+        async move { store.vms(&cx(), &VmQuery { owner, kept: true, limit: 9, ..VmQuery::default() }).await.unwrap() }
+    };
+    assert_eq!(listed("ann").await, [], "one that lives has left nothing");
+    let goal = Goal::Absent { keep_data: true };
+    let left = VmRow { goal, kept: true, deleted: Some(crate::types::UnixMillis(10)), ..vm };
+    scene.write(vec![Write::UpdateVm(left.clone())]).await.unwrap();
+    assert_eq!((listed("ann").await, listed("bob").await), (vec![left.clone()], vec![]));
+    let at_most = |limit| FleetChange {
+        guards: vec![
+            Guard::DiskAtMost { owner: left.owner.clone(), limit: ByteSize::bytes(limit) },
+            Guard::VmsAtMost { owner: left.owner.clone(), limit: 0 },
+            Guard::MemoryAtMost { owner: left.owner.clone(), limit: ByteSize::default() },
+        ],
+        ..FleetChange::default()
+    };
+    refused(scene.commit(at_most((4 << 30) - 1)).await, ErrorKind::Exhausted, "quota");
+    scene.commit(at_most(4 << 30)).await.expect("its root disk is gone, and it is no VM any more");
+    scene.write(vec![Write::UpdateVm(VmRow { kept: false, ..left.clone() })]).await.unwrap();
+    scene.commit(at_most(0)).await.expect("it has left nothing");
+    assert_eq!(listed("ann").await, []);
+}
+
 /// What the change itself writes counts, growth as much as newcomers.
 pub async fn quotas_are_checked_after_the_writes<S: FleetStore + ?Sized>(
     make: &impl AsyncFn(PathBuf) -> Arc<S>,

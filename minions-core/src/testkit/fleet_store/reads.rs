@@ -56,7 +56,7 @@ pub async fn vms_are_filtered_by_owner_work_and_tombstones<S: FleetStore + ?Size
     scene.destroy(&bobs_tomb, 10).await;
     let ask = async |owner: Option<&str>, unsettled, deleted| {
         let owner = owner.map(|owner| Owner(owner.to_owned()));
-        let query = VmQuery { owner, unsettled, deleted, after: None, limit: 100 };
+        let query = VmQuery { owner, unsettled, deleted, after: None, limit: 100, kept: false };
         scene.store.vms(&cx(), &query).await.unwrap().into_iter().map(|row| row.id).collect::<Vec<_>>()
     };
     let sorted = |rows: &[&VmRow]| {

@@ -43,6 +43,7 @@ impl<S: FleetStore + ?Sized> Scene<S> {
             created: UnixMillis(1_000),
             updated: UnixMillis(1_000),
             deleted: None,
+            kept: false,
         }
     }
 

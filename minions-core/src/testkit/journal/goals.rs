@@ -116,6 +116,11 @@ pub async fn made_disks_stay_made<J: Journal + ?Sized>(
         assert_eq!(scene.read(vm).await.unwrap().provisioned, Some(0));
     }
     assert_eq!(scene.read(other).await.unwrap().provisioned, None, "it is noted of one VM only");
+    // With a root disk of a later turn they were made again; a late word of an earlier one changes nothing.
+    for turn in [2, 1, 0] {
+        scene.journal.provisioned(&cx(), vm, turn).await.unwrap();
+        assert_eq!(scene.read(vm).await.unwrap().provisioned, Some(2), "{turn}");
+    }
     let error = scene.journal.provisioned(&cx(), scene.env.vm_id(), 0).await.expect_err("there is no such VM");
     assert_eq!(error.kind(), ErrorKind::NotFound);
 }

@@ -1,11 +1,13 @@
 //! The suite of [`Journal`](crate::store::Journal).
 
 mod goals;
+mod kept;
 mod leases;
 mod rows;
 mod tombstones;
 
 pub use goals::*;
+pub use kept::*;
 pub use leases::*;
 pub use tombstones::*;
 
@@ -39,6 +41,8 @@ macro_rules! journal_suite {
                 a_burial_needs_the_goal_of_absence_at_its_generation,
                 an_id_with_a_tombstone_never_gets_a_row_again,
                 names_of_things_are_unique_over_rows_and_tombstones,
+                a_data_disk_that_was_kept_is_one_rows_at_a_time,
+                a_kept_data_disk_goes_by_a_goal_of_absence_at_a_higher_generation,
             ]
         );
     };
