@@ -158,7 +158,12 @@ async fn bad_3_amounts_that_cannot_be_are_refused_with_their_field() {
         refused(&edge, "POST", "/v1/vms", &format!(r#"{{"name":"other","cpus":{value}}}"#), 400, None, "body").await;
     }
     // A disk's size is no part of a resize: it never shrinks, and nobody is told that it did.
-    refused(&edge, "POST", "/v1/vms/web/resize", r#"{"disk":1073741824}"#, 400, None, "disk").await;
+    for (field, value, status, reason) in
+        [("disk", 1, 400, None), ("disk", MAX - 511, 409, Some("no_capacity")), ("data_disk", 1, 400, None)]
+    {
+        let body = format!("{{\"{field}\":{value}}}");
+        refused(&edge, "POST", "/v1/vms/web/resize", &body, status, reason, field).await;
+    }
     for grace in [json!(-1), json!(MAX), json!(3_600_001), json!("5s")] {
         refused(&edge, "POST", "/v1/vms/web/stop", &json!({ "grace_ms": grace }).to_string(), 400, None, "grace_ms")
             .await;

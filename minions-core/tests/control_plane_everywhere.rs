@@ -134,14 +134,14 @@ async fn a_data_disk_outlives_its_vm(_: &Edge, plane: Plane, me: Caller) {
         .create(&me, &v1::CreateVm { data_from: Some(first.id), data_disk: None, ..new_vm("thief") }, None)
         .await
         .unwrap_err();
-    assert_eq!((error.kind(), error.reason()), (ErrorKind::NotFound, Some("disk_unknown")));
+    assert_eq!(error.kind(), ErrorKind::NotFound);
     act(&plane, &me, "next", VmAction::Destroy(v1::DestroyVm { keep_data: true })).await;
     let disk = VmRef::Id(first.id);
     let operation = plane.act(&me, &disk, &VmAction::DeleteDisk(v1::DeleteDisk {}), None).await.unwrap();
     done(&plane, &me, operation).await;
     assert_eq!(plane.disks(&me, &v1::ListDisks::default()).await.unwrap().disks, []);
     let again = plane.act(&me, &disk, &VmAction::DeleteDisk(v1::DeleteDisk {}), None).await.unwrap_err();
-    assert_eq!((again.kind(), again.reason()), (ErrorKind::NotFound, Some("disk_unknown")));
+    assert_eq!(again.kind(), ErrorKind::NotFound);
 }
 
 async fn an_idempotency_key_counts_once(_: &Edge, plane: Plane, me: Caller) {

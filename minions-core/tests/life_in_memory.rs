@@ -462,3 +462,18 @@ async fn a_data_disk_that_was_kept_is_taken_over_with_its_bytes_and_also_by_one_
     act(&plane, "next", VmAction::Destroy(v1::DestroyVm::default())).await;
     assert!(world.host.census().is_empty(), "without a wish to keep it, it goes");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_kept_of_a_vm_that_was_never_up() {
+    let world = World::new().await;
+    let plane = world.start().await;
+    world.host.configure(|settings| settings.guests.mute = true);
+    let made = plane.create(&me(), &new_vm("web"), None).await.unwrap();
+    let keep = VmAction::Destroy(v1::DestroyVm { keep_data: true });
+    let refused = plane.act(&me(), &named("web"), &keep, None).await.unwrap_err();
+    assert_eq!((refused.kind(), refused.reason()), (ErrorKind::Denied, Some("wrong_state")));
+    act(&plane, "web", VmAction::Destroy(v1::DestroyVm::default())).await;
+    let ended = plane.operation(&me(), made.id, Duration::from_secs(20)).await.unwrap();
+    assert!(matches!(ended.outcome, v1::OperationOutcome::Failed { .. }), "{ended:?}");
+    assert!(world.host.census().is_empty());
+}

@@ -46,7 +46,7 @@ fn rows(verb: &str, dir: &Path) -> Vec<Row> {
         "destroy" => vec![run(&["destroy", "web", "--yes", "--timings"], true)],
         "rebase" => vec![
             run(&["rebase", "web", "--yes", "--timings"], true),
-            run(&["rebase", "web", "--yes", "--image", &hostile], true),
+            run(&["rebase", "web", "--yes", "--image", &hostile], false),
         ],
         "disk list" => vec![run(&["disk", "list"], false)],
         "disk delete" => vec![

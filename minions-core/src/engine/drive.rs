@@ -321,6 +321,14 @@ impl Inner {
         let grows = matches!(step, Step::MakeVolume(_) | Step::ShowDisks)
             && self.remember(row.entry.vm, |memory| memory.known.proven == wanted);
         let giving_up = running && row.outcome.is_none() && hopeless && !grows;
+        if step == Step::ShowDisks && grows && hopeless {
+            tracing::warn!(vm = %row.entry.vm, error = %error.chain(), "the guest sees its larger disks from its next start on");
+            self.remember(row.entry.vm, |memory| {
+                memory.known.shown = Some(row.entry.generation);
+                memory.trouble = None;
+            });
+            return Ok(Next::Again);
+        }
         tracing::warn!(vm = %row.entry.vm, step = step.name(), tries, giving_up, error = %error.chain(), "a step failed");
         if !giving_up {
             self.publish_trouble(row);

@@ -5,7 +5,7 @@ use super::caller::Caller;
 use super::control_plane::VmAction;
 use super::limits::Quota;
 use crate::api::v1;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::mutant::{Mutant, planted};
 use crate::store::{EventKind, FleetChange, Guard, NewEvent, OperationRow, OperationState, VmRow, Write};
 use crate::types::{
@@ -111,6 +111,11 @@ pub(super) fn change(
             if destroy.keep_data && row.spec.data.is_none() {
                 let text = "the VM has no data disk to keep; destroy it without keeping one";
                 return Err(Error::invalid("keep_data", text));
+            }
+            // What its create has not finished yet holds nothing that could be kept.
+            if destroy.keep_data && old.settled == Generation(0) && row.spec.data_from.is_none() {
+                let text = "the VM was never up, and its data disk may not be made yet; wait for it, or keep nothing";
+                return Err(Error::new(ErrorKind::Denied, text).with_reason("wrong_state").with_field("keep_data"));
             }
             row.goal = Goal::Absent { keep_data: destroy.keep_data };
         }

@@ -37,6 +37,8 @@ impl BootMark {
         "remove_port",
         "remove_door",
         "remove_disk",
+        "show_disks",
+        "grow_guest",
     ];
 
     /// Whether it is a phase, and not a part of the one before it.

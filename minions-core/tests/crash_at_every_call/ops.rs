@@ -102,7 +102,6 @@ pub const PAIRS: &[(Op, Before)] = &[
     (Op::Rebase, Before::Failed),
     (Op::DestroyKeep, Before::Running),
     (Op::DestroyKeep, Before::Stopped),
-    (Op::DestroyKeep, Before::Creating),
     (Op::TakeOver, Before::Kept),
     (Op::DeleteDisk, Before::Kept),
     (Op::StopThenStart, Before::Running),

@@ -67,6 +67,11 @@ impl Message {
 pub(super) struct Nest(Vec<u8>);
 
 impl Nest {
+    /// Attributes as they came.
+    pub fn raw(bytes: &[u8]) -> Self {
+        Self(bytes.to_vec())
+    }
+
     #[must_use]
     pub fn attr(mut self, kind: u16, value: &[u8]) -> Self {
         attr(&mut self.0, kind, value);
