@@ -93,6 +93,20 @@ pub fn contains(frame: &[u8], mark: &[u8]) -> bool {
     frame.windows(mark.len()).any(|window| window == mark)
 }
 
+/// Whoever had it open may be a process that was just being born, and lets go of it in a moment: ten seconds at most.
+#[expect(clippy::disallowed_methods, reason = "a guest waits on a thread of its own")]
+fn attached(tap: &str) -> Wire {
+    for _ in 0..1_000 {
+        match Wire::attach(tap) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            attached => return attached.unwrap(),
+        }
+    }
+    panic!("{tap} stays in use");
+}
+
 /// A guest on its port.
 #[derive(Debug)]
 pub struct Guest {
@@ -104,7 +118,7 @@ pub struct Guest {
 impl Guest {
     /// Opens its port, and waits until its bridge takes notice: its gateway answers.
     pub fn boot(config: &PortConfig) -> Self {
-        let mut wire = Wire::attach(names::tap(config.id).as_str()).unwrap();
+        let mut wire = attached(names::tap(config.id).as_str());
         let (ip, mac) = (config.ip, config.mac.octets());
         let [a, b, _, _] = ip.octets();
         let gateway = Ipv4Addr::new(a, b, 0, 1);

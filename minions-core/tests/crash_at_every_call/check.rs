@@ -179,6 +179,14 @@ pub fn once(daemon: &Daemon, op: Op, mark: EventSeq) -> Broken {
     hold(accepted <= 1, || format!("INV-8: one key was accepted {accepted} times"))
 }
 
+/// Where nothing goes wrong, nothing fails.
+pub fn worked(acked: Option<&v1::Operation>) -> Broken {
+    let outcome = acked.map(|operation| &operation.outcome);
+    hold(outcome == Some(&v1::OperationOutcome::Succeeded), || {
+        format!("INV-7: nothing went wrong, and it ended as {outcome:?}")
+    })
+}
+
 /// What the VM shall have become, given what was acknowledged of the operation.
 pub fn result(
     world: &World,

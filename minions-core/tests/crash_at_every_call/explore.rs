@@ -114,6 +114,9 @@ pub async fn run(case: Case, look: impl FnOnce(&Calls, &Calls)) -> Result<Seen, 
         }
         check::at_rest(&world, &daemon)?;
         check::result(&world, &daemon, (case.op, case.before), mark, acked.as_ref())?;
+        if case.first.is_none() && !matches!(case.before, Before::Lost | Before::Creating) {
+            check::worked(acked.as_ref())?;
+        }
         if case.again {
             check::once(&daemon, case.op, prepared.mark)?;
         }

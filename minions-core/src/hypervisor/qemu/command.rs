@@ -50,6 +50,13 @@ fn escaped(path: &Path) -> String {
     path.to_string_lossy().replace(',', ",,")
 }
 
+/// What opens a disk: a block device is no file to QEMU.
+fn opener(disk: &Path) -> &'static str {
+    use std::os::unix::fs::FileTypeExt;
+    let block = std::fs::metadata(disk).is_ok_and(|found| found.file_type().is_block_device());
+    if block { "host_device" } else { "file" }
+}
+
 pub(super) fn helper(config: &VmmConfig, places: &Places) -> Vec<OsString> {
     let vm = format!(
         "guest-cid={},socket={},uds-path={}",
@@ -96,7 +103,8 @@ pub(super) fn monitor(
         add(
             "blockdev",
             format!(
-                "driver=raw,node-name=d{index},discard=unmap,cache.direct=off,file.driver=file,file.locking=on,file.filename={}",
+                "driver=raw,node-name=d{index},discard=unmap,cache.direct=off,file.driver={},file.locking=on,file.filename={}",
+                opener(&disk.path),
                 escaped(&disk.path)
             ),
         );
