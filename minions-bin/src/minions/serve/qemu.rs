@@ -43,7 +43,9 @@ async fn config(folder: &Folder, kernel: Option<PathBuf>) -> Result<(QemuConfig,
 /// A kernel among the images, to prove KVM with.
 pub fn first_kernel(images: &Path) -> Option<PathBuf> {
     let images = std::fs::read_dir(images).ok()?;
-    images.filter_map(|image| Some(image.ok()?.path().join("kernel"))).find(|kernel| kernel.is_file())
+    let kernels = images.filter_map(|image| Some(image.ok()?.path().join("kernel")));
+    // The same one each time.
+    kernels.filter(|kernel| kernel.is_file()).min()
 }
 
 pub fn processors() -> Result<usize> {

@@ -9,7 +9,7 @@ use minions_core::error::{Error, ErrorKind, Result};
 use minions_core::guest::vsock::VsockChannel;
 use minions_core::host::preflight::{Finding, FindingStatus};
 
-use super::compose::{Parts, at_start, cannot};
+use super::compose::{Parts, cannot};
 use super::{Folder, cloud_hypervisor, network, qemu, storage};
 
 /// What runs real VMs.
@@ -86,7 +86,9 @@ pub async fn examine(folder: &Folder, config: &Config) -> Result<Vec<Finding>> {
 
 /// The ports of this machine: which monitor it is, and why.
 pub async fn open(folder: &Folder, config: &Config, env: &Env) -> Result<(&'static str, String, Parts)> {
-    let (monitor, findings) = choose(folder, config, a_kernel(folder, config)).await?;
+    // One and the same for all who ask: the answer is remembered by it.
+    let kernel = a_kernel(folder, config);
+    let (monitor, findings) = choose(folder, config, kernel.clone()).await?;
     if fails(&findings) {
         return Err(Error::new(ErrorKind::Unsupported, cannot(&findings)).with_reason("preflight"));
     }
@@ -95,8 +97,6 @@ pub async fn open(folder: &Folder, config: &Config, env: &Env) -> Result<(&'stat
         tracing::warn!(id = finding.id, fix = finding.fix, "{}", finding.message);
     }
     let storage = storage::open(folder, &config.storage, env).await?;
-    let images = storage.images(&at_start("real.images")).await?;
-    let kernel = images.into_iter().next().map(|image| image.boot.kernel).or_else(host_kernel);
     let (hypervisor, accelerated) = match monitor {
         Monitor::Qemu => qemu::open(folder, kernel, env).await?,
         Monitor::CloudHypervisor => (cloud_hypervisor::open(folder, env).await?, true),
