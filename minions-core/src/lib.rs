@@ -27,6 +27,8 @@ pub mod mutant;
 pub mod network;
 pub mod node;
 pub mod service;
+#[cfg(feature = "setup")]
+pub mod setup;
 pub mod storage;
 pub mod store;
 #[cfg(feature = "testkit")]

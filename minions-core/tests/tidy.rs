@@ -77,6 +77,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         ],
     ),
     ("config/", &["types", "error"]),
+    // Above the adapters that it makes a host ready for.
+    ("setup/", &["types", "error", "env", "host", "storage"]),
     // Planted mistakes: only the tests plant any.
     ("mutant.rs", &["mutant"]),
     ("agent/", &["types", "error", "api::guest"]),

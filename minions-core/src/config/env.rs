@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 
@@ -24,6 +25,10 @@ pub struct Environment {
     pub log: Option<String>,
     /// `CLOUD_HYPERVISOR`: its program, where it does not lie where programs usually do.
     pub cloud_hypervisor: Option<PathBuf>,
+    /// `NOTIFY_SOCKET`: where whoever started the service wants to hear that it is ready.
+    pub notify_socket: Option<String>,
+    /// `WATCHDOG_USEC`: how long it may be silent before it is taken for dead.
+    pub watchdog: Option<Duration>,
     /// `NO_COLOR`: whether colours are unwanted.
     pub no_color: bool,
     /// `TERM`: the caller's terminal, for programs in guests.
@@ -58,6 +63,12 @@ impl Environment {
                 .filter(|home| home.is_absolute()),
             log: text("MINIONS_LOG")?,
             cloud_hypervisor: path("CLOUD_HYPERVISOR")?,
+            notify_socket: text("NOTIFY_SOCKET")?,
+            // Whatever is no number of microseconds asks for nothing.
+            watchdog: text("WATCHDOG_USEC")?
+                .and_then(|text| text.parse().ok())
+                .filter(|micros| *micros > 0)
+                .map(Duration::from_micros),
             no_color: variable("NO_COLOR").is_some(),
             // Not ours: a terminal of another name is none that a guest knows.
             term: variable("TERM").and_then(|value| value.into_string().ok()),
@@ -79,7 +90,10 @@ mod tests {
         let environment = Environment::from(|name| (name != "NO_COLOR").then(|| OsString::from(name))).unwrap();
         assert_eq!(environment.dir, Some(PathBuf::from("MINIONS_DIR")));
         assert_eq!(environment.server.as_deref(), Some("MINIONS_SERVER"));
+        assert_eq!((environment.notify_socket.as_deref(), environment.watchdog), (Some("NOTIFY_SOCKET"), None));
         assert!(!environment.no_color);
+        let watched = Environment::from(|name| (name == "WATCHDOG_USEC").then(|| OsString::from("2000000"))).unwrap();
+        assert_eq!(watched.watchdog, Some(Duration::from_secs(2)));
     }
 
     #[test]

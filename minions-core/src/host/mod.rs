@@ -10,6 +10,7 @@ pub mod jail;
 pub mod key;
 pub mod lock;
 pub mod lookup;
+pub mod machine;
 pub mod preflight;
 pub mod process;
 pub mod spawn;

@@ -18,7 +18,7 @@ pub use disk::{DeleteDisk, Disk};
 pub use image::{Image, Making, Recipe};
 pub use inside::{Console, Copy, Exec, Forward, Logs};
 pub use life::{Act, Create, Destroy, List, One, Rebase, Rename, Resize, Stop, Wait, WaitFor, Waiting};
-pub use service::{Config, Context, Events, Host, Place, Serve, Token};
+pub use service::{Config, Context, Doctor, Events, Host, Init, Place, Serve, Token};
 
 /// Instant VMs on hosts you own.
 #[derive(Debug, Parser)]
@@ -171,11 +171,24 @@ stdin is typed to its end, and then it goes on until the guest ends or the timeo
   minions serve --dir /tmp/demo --backend memory      simulated VMs, for a look around
   minions serve --config /etc/minions/minions.toml")]
     Serve(Serve),
+    /// Make this machine ready for the service
+    #[command(
+        after_help = "It shows what it will do, each step with its reason and the way back, and asks. Disks are used only where they are named,
+and only blank ones. A second run does what is missing. What the configuration says goes before the defaults.
+
+Examples:
+  minions init --dry-run                    what would be done?
+  minions init --device /dev/vdb            a thin pool on that disk; what is lost at a reboot is lost
+  minions init --persist --device /dev/vdb --start
+  minions init --volume-group vg0           a thin pool in a volume group that is there
+  minions init --storage file --network user --backend qemu"
+    )]
+    Init(Init),
     /// Look at this machine: can it run VMs, and what is missing?
     #[command(
-        after_help = "Examples:\n  minions doctor --dir /srv/minions\n  minions doctor --json | jq -r 'select(.status!=\"ok\").fix'"
+        after_help = "With --fix it does those steps of `minions init` that repair, and looks again.\n\nExamples:\n  minions doctor\n  minions doctor --fix\n  minions doctor --json | jq -r 'select(.status!=\"ok\").fix'"
     )]
-    Doctor,
+    Doctor(Doctor),
     /// Show what happens
     #[command(
         after_help = "Without -f it prints what is kept and ends; with -f it begins at now, and goes on by itself
@@ -317,6 +330,11 @@ mod tests {
             "logs web --bytes 0",
             "wait web --for ever",
             "create web --timeout soon",
+            "init --start",
+            "init --backend none",
+            "init --storage tape",
+            "init --device",
+            "doctor --mend",
             "nonsense",
         ] {
             let parsed = Cli::try_parse_from(["minions"].into_iter().chain(line.split(' ')));

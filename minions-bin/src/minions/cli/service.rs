@@ -76,6 +76,47 @@ pub struct Serve {
 }
 
 #[derive(Debug, Args)]
+pub struct Init {
+    /// Make it so that it is the same after a reboot: modules, settings, and a systemd unit that starts the service
+    #[arg(long)]
+    pub persist: bool,
+    /// Show what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do it without asking
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Start the service, too; needs --persist
+    #[arg(long, requires = "persist")]
+    pub start: bool,
+    /// What shall run the VMs: auto, qemu or cloud-hypervisor
+    #[arg(long)]
+    pub backend: Option<minions_core::config::Backend>,
+    /// Where disks lie: lvm (a thin pool) or file (the service's folder)
+    #[arg(long)]
+    pub storage: Option<minions_core::config::StorageKind>,
+    /// How guests reach the world: bridge (each pinned and kept apart) or user (the monitor's own NAT)
+    #[arg(long)]
+    pub network: Option<minions_core::config::NetworkKind>,
+    /// A blank disk for the thin pool, where the volume group is not there yet; may be said several times
+    #[arg(long, value_name = "DISK")]
+    pub device: Vec<PathBuf>,
+    /// The volume group
+    #[arg(long, value_name = "GROUP")]
+    pub volume_group: Option<String>,
+    /// The thin pool in it
+    #[arg(long, value_name = "POOL")]
+    pub pool: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Mend what can be mended without making anything new: modules, settings, modes, files of ours, the pool's settings
+    #[arg(long)]
+    pub fix: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct Events {
     /// Go on as they happen
     #[arg(long, short)]

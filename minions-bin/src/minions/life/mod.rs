@@ -1,6 +1,6 @@
 //! Verbs about the life of a VM.
 
-mod ask;
+pub mod ask;
 pub mod change;
 pub mod create;
 pub mod destroy;

@@ -17,7 +17,7 @@ use minions_core::store::{Journal, LeasePool};
 use super::{Folder, memory, real};
 
 /// The first of the unprivileged users that VMs may run as, and how many there are.
-const UIDS: (u32, u32) = (200_000, 65_536);
+pub const UIDS: (u32, u32) = (200_000, 65_536);
 
 /// A host's ports without its journal.
 pub struct Parts {

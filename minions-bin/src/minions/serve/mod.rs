@@ -10,6 +10,7 @@ mod qemu;
 mod real;
 mod signals;
 mod storage;
+mod supervisor;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -26,9 +27,10 @@ use crate::place::DEFAULT_DIR;
 use crate::secret::private_text;
 use crate::service::config::{find, load};
 
-pub use compose::service_config;
+pub use compose::{UIDS, service_config};
 pub use folder::Folder;
 pub use real::examine;
+pub use storage::lvm;
 
 pub async fn run(global: &Global, args: &Serve, environment: &Environment) -> Outcome {
     let output = Output::new(global, environment);
@@ -36,8 +38,8 @@ pub async fn run(global: &Global, args: &Serve, environment: &Environment) -> Ou
     let read = || read(find(args.config.as_deref(), global.dir.as_deref(), environment).as_deref(), args);
     let config = read()?;
     logging::start(&config, environment.log.as_deref()).map_err(Failure::of_config)?;
-    let dir = global.dir.clone().or_else(|| environment.dir.clone()).or_else(|| config.dir.clone());
-    let folder = Folder::at(&dir.unwrap_or_else(|| DEFAULT_DIR.into()))?.with(environment);
+    let supervisor = supervisor::Supervisor::find(environment)?;
+    let folder = folder(global, environment, &config)?;
     let _lock = folder.take().await?;
     let tokens = tokens(config.token_file.as_deref())?;
 
@@ -60,15 +62,29 @@ pub async fn run(global: &Global, args: &Serve, environment: &Environment) -> Ou
         tracing::warn!(error = %error.chain(), "cannot say that the service is ready");
     }
 
+    supervisor.say("READY=1");
     let reload = || {
         let config = read()?;
         server.set_tokens(self::tokens(config.token_file.as_deref())?);
         Ok(())
     };
-    server.serve(listeners, signals.end(reload)).await;
+    let end = async {
+        signals.end(reload).await;
+        supervisor.say("STOPPING=1");
+    };
+    tokio::select! {
+        () = server.serve(listeners, end) => {}
+        () = supervisor.live() => {}
+    }
     world.close().await;
     tracing::info!("the service has ended; its VMs are as they were");
     Ok(ExitCode::SUCCESS)
+}
+
+/// The service's folder: what was typed, what the environment says, what the configuration says, the usual one.
+pub fn folder(global: &Global, environment: &Environment, config: &Config) -> Result<Folder> {
+    let dir = global.dir.clone().or_else(|| environment.dir.clone()).or_else(|| config.dir.clone());
+    Ok(Folder::at(&dir.unwrap_or_else(|| DEFAULT_DIR.into()))?.with(environment))
 }
 
 /// What the file says, and what was typed on top of it.

@@ -15,7 +15,7 @@ use crate::output::{Failure, Outcome, Output};
 use crate::serve::service_config;
 
 /// Where the configuration lies unless someone says otherwise.
-const USUAL: &str = "/etc/minions/minions.toml";
+pub const USUAL: &str = "/etc/minions/minions.toml";
 
 /// Its name in a service's folder.
 const IN_DIR: &str = "minions.toml";

@@ -6,6 +6,7 @@ pub mod context;
 pub mod doctor;
 pub mod events;
 pub mod host;
+pub mod init;
 pub mod schema;
 pub mod token;
 pub mod version;

@@ -65,6 +65,19 @@ pub async fn ensure_pool(config: &LvmConfig, devices: &[PathBuf]) -> Result<Vec<
     Ok(steps)
 }
 
+/// Whether the volume group is there, whoever has made it.
+///
+/// # Errors
+/// `InvalidArgument` for a name that LVM does not know; `Unavailable` where lvm2 is.
+pub async fn has_group(config: &LvmConfig) -> Result<bool> {
+    if !is_name(&config.vg) {
+        return Err(LvmError::Name { field: "storage.vg", name: config.vg.clone() }.into());
+    }
+    let runner = Programs { dir: config.programs.clone(), limit: LIMIT };
+    let groups = run(&runner, &list()).await?;
+    Ok(free(&groups, &config.vg)?.is_some())
+}
+
 /// Files of udev that [`udev_rule`] belongs into: behind the rules that name LVM's devices, before those that look into them.
 /// Distributions number them in two ways; both files do no harm.
 pub const UDEV_FILES: [&str; 2] = ["/etc/udev/rules.d/12-minions.rules", "/etc/udev/rules.d/57-minions.rules"];
@@ -91,11 +104,7 @@ async fn plan(runner: &dyn Runner, config: &LvmConfig, devices: &[PathBuf]) -> R
         }
     }
     let place = Place { vg: config.vg.clone(), pool: config.pool.clone() };
-    let groups = run(
-        runner,
-        &words("vgs", &["--reportformat", "json", "--units", "b", "--nosuffix", "--options", "vg_name,vg_free"]),
-    )
-    .await?;
+    let groups = run(runner, &list()).await?;
     let steps = match free(&groups, &place.vg)? {
         None => {
             let devices = devices.to_vec();
@@ -115,6 +124,11 @@ async fn plan(runner: &dyn Runner, config: &LvmConfig, devices: &[PathBuf]) -> R
         }
     };
     Ok(steps.into_iter().map(PoolStep).collect())
+}
+
+/// Which groups there are, and what they have left.
+fn list() -> Command {
+    words("vgs", &["--reportformat", "json", "--units", "b", "--nosuffix", "--options", "vg_name,vg_free"])
 }
 
 fn words(program: &'static str, words: &[&str]) -> Command {

@@ -39,7 +39,7 @@ use crate::error::Result;
 use crate::host::files;
 use crate::types::{ByteSize, ImageBundle, ImageId, ImageInfo, StepReport, VmId, VolumeId, names};
 
-pub use init::{PoolStep, UDEV_FILES, ensure_pool, plan_pool, udev_rule};
+pub use init::{PoolStep, UDEV_FILES, ensure_pool, has_group, plan_pool, udev_rule};
 pub use preflight::preflight;
 pub use wire::{Fill, LogicalVolume, Report, ReportError};
 
