@@ -197,7 +197,9 @@ impl Host {
                     true => Lab::find("QEMU").map(|lab| (lab.qemu.clone(), lab.helper())).unwrap(),
                     false => (stub.clone(), stub),
                 };
-                Config::Qemu(QemuConfig { run_dir, qemu, vsock_helper, accel: Accel::Emulation, max_vcpus, max_memory })
+                // The nested host has KVM, the machine that it runs on has not.
+                let accel = if switch("MINIONS_LAB_KVM").is_some() { Accel::Kvm } else { Accel::Emulation };
+                Config::Qemu(QemuConfig { run_dir, qemu, vsock_helper, accel, max_vcpus, max_memory })
             }
             Kind::Cloud => {
                 let program = switch("CLOUD_HYPERVISOR").filter(|_| real(kind));

@@ -12,7 +12,7 @@ use crate::hypervisor::probe::prove;
 const LIMIT: Duration = Duration::from_mins(2);
 
 /// Finds out, or remembers. `kernel` is one such as an image's, without which nothing can be proved; the answer is kept in
-/// the file `remember`, and holds until the host boots again, or the monitor or the kernel is another.
+/// the file `remember`.
 pub async fn probe_kvm(program: &Path, kernel: Option<PathBuf>, remember: &Path) -> Result<KvmVerdict> {
     prove(program, kernel.as_deref(), remember, async |kernel| boot_once(program, kernel).await).await
 }

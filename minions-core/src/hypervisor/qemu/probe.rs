@@ -38,7 +38,7 @@ pub struct KvmProbe {
     pub qemu: PathBuf,
     /// A kernel, such as an image's. Without one nothing can be proved.
     pub kernel: Option<PathBuf>,
-    /// Where the answer is kept. It holds until the host boots again, or QEMU or the kernel is another.
+    /// Where the answer is kept. It holds until the host boots again, or QEMU is another.
     pub remember: PathBuf,
 }
 
