@@ -75,7 +75,7 @@ impl World {
                 self.list.push(micros(begin));
             }
             if number % 8 == 0 {
-                let request = new_vm(&format!("new-{}", self.asked))?;
+                let request = new_vm(&format!("new-{}", self.asked), None)?;
                 let begin = Instant::now();
                 let operation = self.plane.create(&anyone(), &request, None).await?;
                 self.create.push(micros(begin));

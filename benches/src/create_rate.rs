@@ -18,8 +18,9 @@ use crate::measure::{Process, median, micros, percentile};
 use crate::report::{Figure, Goal, short};
 use crate::suite::{Run, folder};
 
-pub fn new_vm(name: &str) -> Result<v1::CreateVm> {
+pub fn new_vm(name: &str, image: Option<&str>) -> Result<v1::CreateVm> {
     Ok(v1::CreateVm {
+        image: image.map(str::to_owned),
         cpus: Some(Vcpus(1)),
         memory: Some(ByteSize::mib(128)),
         disk: Some(ByteSize::mib(64)),
@@ -30,6 +31,27 @@ pub fn new_vm(name: &str) -> Result<v1::CreateVm> {
 
 /// Creates so many VMs, some at a time, and waits for each to run. Microseconds of each.
 pub async fn create_named(plane: &HttpControlPlane, name: &str, count: usize, at_a_time: usize) -> Result<Vec<f64>> {
+    create_with(plane, None, name, count, at_a_time).await
+}
+
+/// The same, from an image.
+pub async fn create_of(
+    plane: &HttpControlPlane,
+    image: &'static str,
+    name: &str,
+    count: usize,
+    at_a_time: usize,
+) -> Result<Vec<f64>> {
+    create_with(plane, Some(image), name, count, at_a_time).await
+}
+
+async fn create_with(
+    plane: &HttpControlPlane,
+    image: Option<&'static str>,
+    name: &str,
+    count: usize,
+    at_a_time: usize,
+) -> Result<Vec<f64>> {
     let next = Arc::new(AtomicUsize::new(0));
     let mut workers = JoinSet::new();
     for _ in 0..at_a_time {
@@ -42,7 +64,7 @@ pub async fn create_named(plane: &HttpControlPlane, name: &str, count: usize, at
                     return Ok::<_, Box<dyn std::error::Error + Send + Sync>>(times);
                 }
                 let begin = Instant::now();
-                let operation = plane.create(&anyone(), &new_vm(&format!("{name}-{number}"))?, None).await?;
+                let operation = plane.create(&anyone(), &new_vm(&format!("{name}-{number}"), image)?, None).await?;
                 let ended = plane.operation(&anyone(), operation.id, Duration::from_secs(60)).await?;
                 if ended.outcome != v1::OperationOutcome::Succeeded {
                     return Err(format!("a create did not succeed: {ended:?}").into());

@@ -6,9 +6,11 @@ use std::time::Instant;
 use rusqlite::Connection;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::process::Command;
 
 use crate::Result;
 use crate::child::end_with_parent;
+use crate::create_host::ip;
 use crate::measure::{median, micros};
 
 /// Bytes of one piece that is copied.
@@ -119,6 +121,69 @@ pub async fn spawns(count: usize) -> Result<Vec<f64>> {
         }
     }
     Ok(times)
+}
+
+/// Microseconds of each of so many copies of a file of 64 MiB that share its blocks.
+pub fn reflinks(dir: &Path, count: usize) -> Result<Vec<f64>> {
+    let (from, to) = (dir.join("floor-from"), dir.join("floor-to"));
+    if !from.exists() {
+        std::fs::write(&from, vec![7; 64 << 20])?;
+    }
+    let from = std::fs::File::open(from)?;
+    let mut times = Vec::with_capacity(count);
+    for _ in 0..count {
+        let begin = Instant::now();
+        let copy = std::fs::File::create_new(&to)?;
+        rustix::fs::ioctl_ficlone(&copy, &from)?;
+        times.push(micros(begin));
+        std::fs::remove_file(&to)?;
+    }
+    Ok(times)
+}
+
+/// Microseconds of a VM made by one program after the other, as a script does: a disk, a port on a bridge, a rule, and the
+/// stub in the place of a monitor until it is there.
+pub async fn script(dir: &Path, number: usize) -> Result<f64> {
+    let bridge = "floorbr";
+    if number == 0 {
+        ip(&["link", "add", bridge, "type", "bridge"]).await?;
+        nft("add table inet floor; add set inet floor ports { type ifname; }").await?;
+    }
+    let (tap, disk) = (format!("floor{number}"), dir.join("floor-script"));
+    let from = dir.join("floor-from");
+    let stub = crate::host::stub().ok_or("no stub-vmm")?;
+    let socket = dir.join("floor.sock");
+    let begin = Instant::now();
+    let copied = Command::new("cp").arg("--reflink=always").args([&from, &disk]).status().await?;
+    if !copied.success() {
+        return Err("cp did not copy".into());
+    }
+    ip(&["tuntap", "add", "dev", &tap, "mode", "tap"]).await?;
+    ip(&["link", "set", &tap, "master", bridge]).await?;
+    ip(&["link", "set", &tap, "address", &format!("02:00:00:00:01:{number:02x}")]).await?;
+    nft(&format!("add element inet floor ports {{ {tap} }}")).await?;
+    ip(&["link", "set", &tap, "up"]).await?;
+    let words = ["--api-socket".to_owned(), format!("path={}", socket.display())];
+    let mut monitor = Command::new(stub).args(words).kill_on_drop(true).spawn()?;
+    while UnixStream::connect(&socket).await.is_err() {
+        tokio::time::sleep(std::time::Duration::from_micros(100)).await;
+        if let Some(status) = monitor.try_wait()? {
+            return Err(format!("the stub ended: {status}").into());
+        }
+    }
+    let time = micros(begin);
+    monitor.kill().await?;
+    std::fs::remove_file(disk)?;
+    std::fs::remove_file(socket)?;
+    ip(&["link", "del", &tap]).await?;
+    Ok(time)
+}
+
+async fn nft(words: &str) -> Result<()> {
+    match Command::new("nft").arg(words).status().await? {
+        status if status.success() => Ok(()),
+        status => Err(format!("nft {words:?}: {status}").into()),
+    }
 }
 
 /// A database as simple as one can be that holds what a VM is.

@@ -1,5 +1,6 @@
 //! Hosts that a service is measured on, and services on them.
 
+use std::borrow::Cow;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,8 +11,10 @@ use minions_core::env::{CallCx, Env};
 use minions_core::guest::vsock::VsockChannel;
 use minions_core::http::client::{Endpoint, HttpControlPlane};
 use minions_core::http::server::{ApiServer, Listener, Settings};
+use minions_core::hypervisor::cloud_hypervisor::{CloudHypervisor, CloudHypervisorConfig};
 use minions_core::hypervisor::qemu::{Accel, QemuConfig, QemuHypervisor};
 use minions_core::memory::{InMemoryHost, Limits, Settings as MemorySettings};
+use minions_core::network::bridge::{BridgeConfig, BridgeNetwork};
 use minions_core::network::user::{UserNetwork, UserNetworkConfig};
 use minions_core::node::LocalNode;
 use minions_core::service::{Caller, ControlPlane, LocalControlPlane, Quota, ServiceConfig};
@@ -27,19 +30,38 @@ use crate::Result;
 
 /// Enough leases for every size that is measured.
 pub const WIDE: LeasePool = LeasePool {
-    ip_first: Ipv4Addr::new(10, 0, 0, 2),
-    ip_last: Ipv4Addr::new(10, 255, 255, 254),
+    addresses: Cow::Borrowed(&[AddressPool {
+        first: Ipv4Addr::new(10, 0, 0, 2),
+        last: Ipv4Addr::new(10, 255, 255, 254),
+    }]),
     uid_first: 200_000,
     uid_count: 300_000,
 };
 
 /// What the network of the stub's host lends.
 pub const USER: LeasePool = LeasePool {
-    ip_first: Ipv4Addr::new(10, 213, 0, 16),
-    ip_last: Ipv4Addr::new(10, 213, 255, 254),
+    addresses: Cow::Borrowed(&[AddressPool {
+        first: Ipv4Addr::new(10, 213, 0, 16),
+        last: Ipv4Addr::new(10, 213, 255, 254),
+    }]),
     uid_first: 200_000,
     uid_count: 65_536,
 };
+
+/// What one bridge lends by itself.
+pub const BRIDGE: LeasePool = LeasePool {
+    addresses: Cow::Borrowed(&[AddressPool { first: Ipv4Addr::new(10, 0, 0, 16), last: Ipv4Addr::new(10, 0, 3, 254) }]),
+    uid_first: 200_000,
+    uid_count: 65_536,
+};
+
+/// The images of a host with real files: one whose guest is ready at once, and one whose guest takes 100 ms.
+pub const IMAGES: [&str; 2] = ["tiny", "slow"];
+
+/// An XFS in the network namespace that `scripts/bench` made for the rows that change a host.
+pub fn room() -> Option<PathBuf> {
+    std::env::var_os("MINIONS_BENCH_ROOM").map(PathBuf::from)
+}
 
 /// Which host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +70,8 @@ pub enum Kind {
     Memory,
     /// The real adapters, with `stub-vmm` in the place of QEMU and its helper.
     Stub,
+    /// The adapters of a real host, with `stub-vmm` in the place of Cloud Hypervisor alone.
+    Host,
 }
 
 impl Kind {
@@ -55,6 +79,7 @@ impl Kind {
         match word {
             "memory" => Ok(Self::Memory),
             "stub" => Ok(Self::Stub),
+            "host" => Ok(Self::Host),
             _ => Err(format!("there is no host {word}").into()),
         }
     }
@@ -63,6 +88,7 @@ impl Kind {
         match self {
             Self::Memory => "memory",
             Self::Stub => "stub",
+            Self::Host => "host",
         }
     }
 
@@ -70,6 +96,7 @@ impl Kind {
         match self {
             Self::Memory => WIDE,
             Self::Stub => USER,
+            Self::Host => BRIDGE,
         }
     }
 }
@@ -88,7 +115,7 @@ pub fn cx(op: &'static str) -> CallCx {
 pub fn in_memory(env: &Env) -> InMemoryHost {
     let limits = Limits {
         max_vms: 1 << 20,
-        pools: vec![AddressPool { first: WIDE.ip_first, last: WIDE.ip_last }],
+        pools: WIDE.addresses.to_vec(),
         storage: ByteSize::gib(1 << 30),
         ..Limits::default()
     };
@@ -97,17 +124,21 @@ pub fn in_memory(env: &Env) -> InMemoryHost {
 
 /// Three tiny files for the stub to boot, and the id of what they hold.
 pub fn bundle(folder: &Path) -> Result<ImageBundle> {
+    named_bundle(folder, IMAGES[0], "")
+}
+
+fn named_bundle(folder: &Path, name: &str, cmdline: &str) -> Result<ImageBundle> {
     let path = |name: &str| folder.join(name);
     let root = vec![7; 64 << 10];
     std::fs::write(path("image-root"), &root)?;
     std::fs::write(path("image-kernel"), b"kernel")?;
     std::fs::write(path("image-initrd"), b"initrd")?;
     let manifest = ImageManifest {
-        name: "tiny".to_owned(),
+        name: name.to_owned(),
         root: FileDigest::of(&root),
         kernel: FileDigest::of(b"kernel"),
         initrd: FileDigest::of(b"initrd"),
-        defaults: ImageDefaults::default(),
+        defaults: ImageDefaults { cmdline: cmdline.to_owned(), ..ImageDefaults::default() },
     };
     let boot = BootFiles { kernel: path("image-kernel"), initrd: path("image-initrd") };
     Ok(ImageBundle {
@@ -159,6 +190,32 @@ pub async fn parts(kind: Kind, dir: &Path, env: &Env) -> Result<Parts> {
                 network: Arc::new(UserNetwork::open(&dir.join("n"), UserNetworkConfig::default())?),
                 guest: Arc::new(VsockChannel::open(&dir.join("r"))?),
                 image: bundle.id,
+            })
+        }
+        Kind::Host => {
+            let stub = stub().ok_or("no stub-vmm beside this program; scripts/bench builds it")?;
+            let storage: DynStorage = Arc::new(FileStorage::open(dir, env.clone()).await?);
+            for (name, cmdline) in [(IMAGES[1], "stub.ready_ms=100"), (IMAGES[0], "")] {
+                storage.ensure_image(&cx("image"), &named_bundle(dir, name, cmdline)?).await?;
+            }
+            let program = dir.join("cloud-hypervisor");
+            if !program.exists() {
+                std::os::unix::fs::symlink(&stub, &program)?;
+            }
+            let config = CloudHypervisorConfig {
+                run_dir: dir.join("r"),
+                program,
+                jail: Some(stub),
+                max_vcpus: 4,
+                max_memory: ByteSize::gib(4),
+            };
+            let nft = minions_core::host::lookup::find("nft").ok_or("no nft on this machine")?;
+            Ok(Parts {
+                hypervisor: Arc::new(CloudHypervisor::open(config, env.clone()).await?),
+                storage,
+                network: Arc::new(BridgeNetwork::open(BridgeConfig::new(nft)?).await?),
+                guest: Arc::new(VsockChannel::open(&dir.join("r"))?),
+                image: named_bundle(dir, IMAGES[0], "")?.id,
             })
         }
     }

@@ -12,6 +12,8 @@ mod boot;
 #[cfg(target_os = "linux")]
 mod child;
 #[cfg(target_os = "linux")]
+mod create_host;
+#[cfg(target_os = "linux")]
 mod create_rate;
 #[cfg(target_os = "linux")]
 mod daemon;

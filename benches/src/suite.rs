@@ -11,11 +11,12 @@ use crate::Result;
 use crate::host::Kind;
 use crate::report::{self, Figure};
 use crate::{
-    api_scale, boot, create_rate, daemon, file_transfer, floor, guest_exec, idle, memory, recovery, seed, store_write,
+    api_scale, boot, create_host, create_rate, daemon, file_transfer, floor, guest_exec, idle, memory, recovery, seed,
+    store_write,
 };
 
 const USAGE: &str = "usage: minions-bench quick|full [--only ROW[,ROW]] [--json FILE]
-rows: boot create exec files api store memory recovery idle";
+rows: boot host create exec files api store memory recovery idle";
 
 /// What was asked for.
 #[derive(Debug)]
@@ -102,6 +103,7 @@ async fn measured(run: &Run) -> Vec<Figure> {
         };
     }
     row!("boot", "5", boot);
+    row!("host", "1", create_host);
     row!("create", "2", create_rate);
     row!("exec", "19", guest_exec);
     row!("files", "20", file_transfer);

@@ -15,13 +15,13 @@ use minions_core::node::LocalNode;
 use minions_core::service::{Caller, ControlPlane, LocalControlPlane, ServiceConfig, VmRef};
 use minions_core::storage::Storage;
 use minions_core::store::LeasePool;
-use minions_core::types::{ByteSize, HostId};
+use minions_core::types::{AddressPool, ByteSize, HostId};
 
 /// Puts a service together: ports, a node that converges, stores, and the control plane on top.
 pub async fn start(host: &InMemoryHost, config: ServiceConfig) -> Result<Arc<LocalControlPlane>> {
     let pool = LeasePool {
-        ip_first: Ipv4Addr::new(10, 200, 0, 2),
-        ip_last: Ipv4Addr::new(10, 200, 0, 254),
+        addresses: vec![AddressPool { first: Ipv4Addr::new(10, 200, 0, 2), last: Ipv4Addr::new(10, 200, 0, 254) }]
+            .into(),
         uid_first: 200_000,
         uid_count: 1_000,
     };

@@ -22,7 +22,7 @@ use minions_core::node::LocalNode;
 use minions_core::service::{Caller, ControlPlane, LocalControlPlane, ServiceConfig, VmAction};
 use minions_core::storage::Storage;
 use minions_core::store::LeasePool;
-use minions_core::types::{EventSeq, HostId};
+use minions_core::types::{AddressPool, EventSeq, HostId};
 
 const SECRET: &str = "/srv/Secret-Root/vms/disk.raw";
 
@@ -68,8 +68,8 @@ impl Site {
         let cx = CallCx::new("import", Duration::from_secs(10));
         host.storage().ensure_image(&cx, &InMemoryHost::demo_image()).await.unwrap();
         let pool = LeasePool {
-            ip_first: Ipv4Addr::new(10, 200, 0, 2),
-            ip_last: Ipv4Addr::new(10, 200, 0, 254),
+            addresses: vec![AddressPool { first: Ipv4Addr::new(10, 200, 0, 2), last: Ipv4Addr::new(10, 200, 0, 254) }]
+                .into(),
             uid_first: 200_000,
             uid_count: 100,
         };

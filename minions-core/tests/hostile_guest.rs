@@ -20,7 +20,7 @@ use minions_core::node::LocalNode;
 use minions_core::service::{Caller, ControlPlane, LocalControlPlane, ServiceConfig, VmAction, VmRef};
 use minions_core::storage::Storage;
 use minions_core::store::LeasePool;
-use minions_core::types::{ByteSize, Cid, HostId, StepReport, Vcpus, VmId, VmState};
+use minions_core::types::{AddressPool, ByteSize, Cid, HostId, StepReport, Vcpus, VmId, VmState};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinSet;
 
@@ -172,8 +172,9 @@ impl World {
         host.storage().ensure_image(&cx, &InMemoryHost::demo_image()).await.unwrap();
         let guests = Arc::new(host.guest());
         let road = Arc::new(Road { guests, spared: Mutex::default(), ways: Mutex::default(), at_boot });
-        let (ip_first, ip_last) = (Ipv4Addr::new(10, 200, 0, 2), Ipv4Addr::new(10, 200, 9, 254));
-        let pool = LeasePool { ip_first, ip_last, uid_first: 200_000, uid_count: 1_000 };
+        let (first, last) = (Ipv4Addr::new(10, 200, 0, 2), Ipv4Addr::new(10, 200, 9, 254));
+        let pool =
+            LeasePool { addresses: vec![AddressPool { first, last }].into(), uid_first: 200_000, uid_count: 1_000 };
         let ports = Ports {
             hypervisor: Arc::new(host.hypervisor()),
             storage: Arc::new(host.storage()),

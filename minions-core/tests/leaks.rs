@@ -16,7 +16,7 @@ use minions_core::service::{Caller, ControlPlane, LocalControlPlane, ServiceConf
 use minions_core::storage::Storage;
 use minions_core::store::sqlite::{SqliteFleet, SqliteJournal};
 use minions_core::store::{Journal, LeasePool};
-use minions_core::types::{ByteSize, HostId, Vcpus};
+use minions_core::types::{AddressPool, ByteSize, HostId, Vcpus};
 use tokio::io::AsyncReadExt;
 
 /// What this process holds.
@@ -53,8 +53,8 @@ impl World {
         let cx = CallCx::new("import", Duration::from_secs(10));
         host.storage().ensure_image(&cx, &InMemoryHost::demo_image()).await.unwrap();
         let pool = LeasePool {
-            ip_first: Ipv4Addr::new(10, 200, 0, 2),
-            ip_last: Ipv4Addr::new(10, 200, 0, 254),
+            addresses: vec![AddressPool { first: Ipv4Addr::new(10, 200, 0, 2), last: Ipv4Addr::new(10, 200, 0, 254) }]
+                .into(),
             uid_first: 200_000,
             uid_count: 100,
         };

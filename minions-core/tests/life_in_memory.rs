@@ -3,6 +3,7 @@
 #![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at what it did not expect")]
 
+use std::borrow::Cow;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,11 +21,13 @@ use minions_core::service::{Caller, ControlPlane, LocalControlPlane, ServiceConf
 use minions_core::storage::Storage;
 use minions_core::store::LeasePool;
 use minions_core::store::sqlite::{SqliteFleet, SqliteJournal};
-use minions_core::types::{ByteSize, EventSeq, HostId, OperationVerb, Vcpus, VmState, VolumeId};
+use minions_core::types::{AddressPool, ByteSize, EventSeq, HostId, OperationVerb, Vcpus, VmState, VolumeId};
 
 const POOL: LeasePool = LeasePool {
-    ip_first: Ipv4Addr::new(10, 200, 0, 2),
-    ip_last: Ipv4Addr::new(10, 200, 255, 254),
+    addresses: Cow::Borrowed(&[AddressPool {
+        first: Ipv4Addr::new(10, 200, 0, 2),
+        last: Ipv4Addr::new(10, 200, 255, 254),
+    }]),
     uid_first: 200_000,
     uid_count: 10_000,
 };
@@ -255,6 +258,18 @@ async fn a_create_that_fails_for_good_is_unwound_and_says_why() {
     world.host.configure(|settings| settings.limits.storage = ByteSize::gib(1 << 10));
     let operation = plane.create(&me(), &new_vm("web"), None).await.unwrap();
     done(&plane, operation).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_create_whose_monitor_never_starts_ends_although_each_try_is_cleared_away() {
+    let world = World::new().await;
+    let plane = world.start().await;
+    world.host.configure(|settings| settings.guests.start_fails = Some(ErrorKind::Unavailable));
+    let operation = plane.create(&me(), &new_vm("web"), None).await.unwrap();
+    let operation = plane.operation(&me(), operation.id, Duration::from_secs(60)).await.unwrap();
+    let v1::OperationOutcome::Failed { error } = &operation.outcome else { panic!("{operation:?}") };
+    assert_eq!(error.kind, ErrorKind::Unavailable, "{error:?}");
+    assert!(error.message.contains("vmm_start"), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,7 +17,7 @@ use minions_core::service::{Caller, ControlPlane, LocalControlPlane, ServiceConf
 use minions_core::storage::Storage;
 use minions_core::store::journal::DynJournal;
 use minions_core::store::{GoalEntry, LeasePool};
-use minions_core::types::{AgentSecret, ByteSize, Generation, Goal, HostId, ImageId, Vcpus, VmId, VmSpec};
+use minions_core::types::{AddressPool, AgentSecret, ByteSize, Generation, Goal, HostId, ImageId, Vcpus, VmId, VmSpec};
 
 async fn host() -> InMemoryHost {
     let host = InMemoryHost::new();
@@ -27,8 +27,12 @@ async fn host() -> InMemoryHost {
 }
 
 fn journal() -> DynJournal {
-    let (ip_first, ip_last) = (Ipv4Addr::new(10, 200, 0, 2), Ipv4Addr::new(10, 200, 9, 254));
-    Arc::new(InMemoryJournal::new(LeasePool { ip_first, ip_last, uid_first: 200_000, uid_count: 1_000 }))
+    let (first, last) = (Ipv4Addr::new(10, 200, 0, 2), Ipv4Addr::new(10, 200, 9, 254));
+    Arc::new(InMemoryJournal::new(LeasePool {
+        addresses: vec![AddressPool { first, last }].into(),
+        uid_first: 200_000,
+        uid_count: 1_000,
+    }))
 }
 
 async fn node(host: &InMemoryHost, journal: DynJournal) -> Result<Arc<LocalNode>> {

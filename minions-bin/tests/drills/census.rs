@@ -8,7 +8,7 @@ use minions_core::env::CallCx;
 use minions_core::store::Journal;
 use minions_core::store::LeasePool;
 use minions_core::store::sqlite::SqliteJournal;
-use minions_core::types::VmId;
+use minions_core::types::{AddressPool, VmId};
 
 /// A process, for as long as it is the same one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,8 +101,8 @@ pub async fn differences(dir: &Path, running: &BTreeSet<VmId>, stopped: &BTreeSe
 /// The VMs that have a lease in the journal.
 async fn leases(dir: &Path) -> BTreeSet<VmId> {
     let pool = LeasePool {
-        ip_first: "10.213.0.20".parse().unwrap(),
-        ip_last: "10.213.255.254".parse().unwrap(),
+        addresses: vec![AddressPool { first: "10.213.0.20".parse().unwrap(), last: "10.213.255.254".parse().unwrap() }]
+            .into(),
         uid_first: 200_000,
         uid_count: 65_536,
     };

@@ -112,7 +112,7 @@ impl Inner {
                 Ok(next) => next,
                 Err(error) => {
                     tracing::warn!(%vm, error = %error.chain(), "cannot tell how the VM stands; will look again");
-                    Next::After(self.failed(vm, &error).0)
+                    Next::After(self.failed(vm, None, &error).0)
                 }
             };
             match next {
@@ -163,7 +163,10 @@ impl Inner {
         match plan {
             Plan::Met => {
                 self.settle_met(&cx, &row).await?;
-                self.remember(vm, |memory| memory.pace.succeeded());
+                self.remember(vm, |memory| {
+                    memory.pace.met();
+                    memory.trouble = None;
+                });
                 Ok(Next::Rest)
             }
             Plan::Bury => {
@@ -199,6 +202,7 @@ impl Inner {
         let vm = row.entry.vm;
         let attempt = self.remember(vm, |memory| memory.pace.attempt());
         let waits = stage.iter().all(Step::is_wait);
+        let names: Vec<_> = stage.iter().map(Step::name).collect();
         let mut tasks = JoinSet::new();
         let shared = Arc::new((row.clone(), seen.clone()));
         for step in stage {
@@ -234,8 +238,9 @@ impl Inner {
         match worst {
             None => {
                 self.remember(vm, |memory| {
-                    memory.pace.succeeded();
-                    memory.trouble = None;
+                    if memory.pace.succeeded(&names) {
+                        memory.trouble = None;
+                    }
                 });
                 Ok(Next::Again)
             }
@@ -298,7 +303,11 @@ impl Inner {
                     if matches!(step, Step::Probe | Step::AskGuest | Step::AwaitExit { .. } | Step::GrowGuest(_))
                         || step == Step::OpenDoor && ending =>
                 {
-                    tracing::debug!(%vm, step = step.name(), error = %error.chain(), "not answered");
+                    if matches!(step, Step::GrowGuest(_)) {
+                        tracing::warn!(%vm, error = %error.chain(), "the guest grows its filesystem at its next start");
+                    } else {
+                        tracing::debug!(%vm, step = step.name(), error = %error.chain(), "not answered");
+                    }
                     None
                 }
                 Err(error) => Some(error),
@@ -308,7 +317,7 @@ impl Inner {
 
     /// A stage failed: try again, or give up.
     async fn stumble(&self, row: &JournalRow, step: Step, error: Error) -> Result<Next> {
-        let (wait, tries) = self.failed(row.entry.vm, &error);
+        let (wait, tries) = self.failed(row.entry.vm, Some(step.name()), &error);
         let running = matches!(row.entry.goal, Goal::Running { .. });
         // What ends a VM is tried for ever; what brings one up is given up where trying again cannot help.
         let late = step == Step::AwaitReady && error.kind() == ErrorKind::DeadlineExceeded;
@@ -345,11 +354,11 @@ impl Inner {
         self.give_up(row, error.kind(), reason).await
     }
 
-    fn failed(&self, vm: VmId, error: &Error) -> (Duration, u32) {
+    fn failed(&self, vm: VmId, step: Option<&'static str>, error: &Error) -> (Duration, u32) {
         let jitter = u64::try_from(self.env.ids.next_bits() & 0xffff).unwrap_or(0);
         self.remember(vm, |memory| {
             memory.trouble = Some(StateReason::new(error.kind().as_str(), error.chain()));
-            memory.pace.failed(&self.config, jitter)
+            memory.pace.failed(&self.config, step, jitter)
         })
     }
 

@@ -9,6 +9,8 @@ use super::EngineConfig;
 #[derive(Clone, Debug, Default)]
 pub struct Pace {
     failures: u32,
+    /// The step that failed last. Others that work bring the goal no nearer: most of them clear up behind it.
+    failing: Option<&'static str>,
     deaths: VecDeque<Duration>,
 }
 
@@ -19,14 +21,25 @@ impl Pace {
         self.failures.saturating_add(1)
     }
 
-    /// A stage worked.
-    pub fn succeeded(&mut self) {
-        self.failures = 0;
+    /// These steps worked: whether that is the end of the failures, because the step that failed last is among them.
+    pub fn succeeded(&mut self, steps: &[&'static str]) -> bool {
+        let over = self.failing.is_none_or(|failing| steps.contains(&failing));
+        if over {
+            self.met();
+        }
+        over
     }
 
-    /// A stage failed: how long to wait, and how often it has failed in a row.
-    pub fn failed(&mut self, config: &EngineConfig, jitter: u64) -> (Duration, u32) {
+    /// The goal is met: old failures do not count.
+    pub fn met(&mut self) {
+        self.failures = 0;
+        self.failing = None;
+    }
+
+    /// A step failed, or an observation where none is given: how long to wait, and how often that was in a row.
+    pub fn failed(&mut self, config: &EngineConfig, step: Option<&'static str>, jitter: u64) -> (Duration, u32) {
         self.failures = self.failures.saturating_add(1);
+        self.failing = step.or(self.failing);
         let doubled = config.backoff.saturating_mul(1 << (self.failures - 1).min(16));
         let wait = doubled.min(config.backoff_max);
         // Up to a quarter more, so that VMs that failed together do not come back together.
@@ -57,12 +70,29 @@ mod tests {
     fn waits_double_up_to_their_limit_and_start_over_after_a_success() {
         let config = EngineConfig::default();
         let mut pace = Pace::default();
-        let waits: Vec<_> = (0..12).map(|_| pace.failed(&config, 0).0).collect();
+        let waits: Vec<_> = (0..12).map(|_| pace.failed(&config, None, 0).0).collect();
         assert_eq!(waits[0], config.backoff);
         assert_eq!(waits[1], config.backoff * 2);
         assert_eq!(waits[11], config.backoff_max);
-        pace.succeeded();
-        assert_eq!(pace.failed(&config, 0), (config.backoff, 1));
+        assert!(pace.succeeded(&["vmm_start"]));
+        assert_eq!(pace.failed(&config, None, 0), (config.backoff, 1));
+    }
+
+    #[test]
+    fn clearing_up_behind_a_step_that_fails_is_no_success_of_it() {
+        let config = EngineConfig::default();
+        let mut pace = Pace::default();
+        for tries in 1..=6 {
+            assert_eq!(pace.failed(&config, Some("vmm_start"), 0).1, tries);
+            assert!(!pace.succeeded(&["end_vmm"]));
+            assert!(!pace.succeeded(&["vmm_process"]));
+        }
+        assert_eq!(pace.failed(&config, None, 0).1, 7);
+        assert!(!pace.succeeded(&["vmm_process"]), "an observation that failed in between changes nothing");
+        assert!(pace.succeeded(&["vmm_start"]));
+        assert_eq!(pace.failed(&config, Some("vmm_start"), 0).1, 1);
+        pace.met();
+        assert_eq!(pace.failed(&config, Some("vmm_start"), 0).1, 1);
     }
 
     #[test]

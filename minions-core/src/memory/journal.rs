@@ -24,9 +24,12 @@ impl InMemoryJournal {
             rows: BTreeMap::new(),
             tombstones: BTreeMap::new(),
             shorts: HashSet::new(),
-            cids: Lender::of(u64::from(Cid::FIRST.get())..u64::from(u32::MAX)),
-            ips: Lender::of(u64::from(u32::from(pool.ip_first))..u64::from(u32::from(pool.ip_last)) + 1),
-            uids: Lender::of(uids),
+            cids: Lender::of(std::iter::once(u64::from(Cid::FIRST.get())..u64::from(u32::MAX))),
+            ips: Lender::of(pool.addresses.iter().map(|range| {
+                let [first, last] = [range.first, range.last].map(|ip| u64::from(u32::from(ip)));
+                first..last + 1
+            })),
+            uids: Lender::of(std::iter::once(uids)),
         })))
     }
 
@@ -204,24 +207,30 @@ impl Tables {
 /// Lends the lowest that was never lent, and when there is no such one, the one freed longest ago.
 #[derive(Debug)]
 struct Lender {
-    unused: std::ops::Range<u64>,
+    unused: VecDeque<std::ops::Range<u64>>,
     freed: VecDeque<u32>,
 }
 
 impl Lender {
-    fn of(unused: std::ops::Range<u64>) -> Self {
+    fn of(unused: impl IntoIterator<Item = std::ops::Range<u64>>) -> Self {
+        let unused = unused.into_iter().filter(|range| !range.is_empty()).collect();
         Self { unused, freed: VecDeque::new() }
     }
 
     /// What [`Self::take`] would take.
     fn next(&self) -> Option<u32> {
-        let unused = (!self.unused.is_empty()).then_some(self.unused.start);
+        let unused = self.unused.front().map(|range| range.start);
         unused.and_then(|value| u32::try_from(value).ok()).or_else(|| self.freed.front().copied())
     }
 
     fn take(&mut self) {
-        if self.unused.next().is_none() {
+        let Some(range) = self.unused.front_mut() else {
             self.freed.pop_front();
+            return;
+        };
+        range.start += 1;
+        if range.is_empty() {
+            self.unused.pop_front();
         }
     }
 

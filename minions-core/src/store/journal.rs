@@ -1,14 +1,14 @@
 //! What one host has taken on: goals, and what it lends out for them.
 
+use std::borrow::Cow;
 use std::fmt::Debug;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use crate::env::CallCx;
 use crate::error::Result;
-use crate::types::{AgentSecret, Generation, Goal, Lease, StateReason, VmId, VmName, VmSpec};
+use crate::types::{AddressPool, AgentSecret, Generation, Goal, Lease, StateReason, VmId, VmName, VmSpec};
 
 /// What a host is asked to bring about for one VM.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -71,12 +71,10 @@ pub enum Accepted {
 }
 
 /// Where a host's leases come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeasePool {
-    /// First address.
-    pub ip_first: Ipv4Addr,
-    /// Last address.
-    pub ip_last: Ipv4Addr,
+    /// Ranges of addresses, none of which overlap. They are used up in this order.
+    pub addresses: Cow<'static, [AddressPool]>,
     /// First of the unprivileged users.
     pub uid_first: u32,
     /// How many of them.

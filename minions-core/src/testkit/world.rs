@@ -1,5 +1,6 @@
 //! A whole world that follows from a seed: a simulated host, its journal, and the fleet's store.
 
+use std::borrow::Cow;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use crate::engine::Ports;
 use crate::env::Env;
 use crate::memory::{InMemoryFleet, InMemoryHost, InMemoryJournal};
 use crate::store::journal::{GoalEntry, LeasePool};
-use crate::types::{ByteSize, Generation, Goal, Vcpus, VmId, VmName, VmSpec};
+use crate::types::{AddressPool, ByteSize, Generation, Goal, Vcpus, VmId, VmName, VmSpec};
 
 /// What survives an engine. Two of the same seed give the same ids in the same order.
 #[derive(Debug)]
@@ -25,8 +26,10 @@ pub struct World {
 impl World {
     /// Where its leases come from: within the pool of the host's network.
     pub const POOL: LeasePool = LeasePool {
-        ip_first: Ipv4Addr::new(10, 200, 0, 2),
-        ip_last: Ipv4Addr::new(10, 200, 255, 254),
+        addresses: Cow::Borrowed(&[AddressPool {
+            first: Ipv4Addr::new(10, 200, 0, 2),
+            last: Ipv4Addr::new(10, 200, 255, 254),
+        }]),
         uid_first: 200_000,
         uid_count: 10_000,
     };

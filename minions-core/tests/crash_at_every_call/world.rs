@@ -1,5 +1,6 @@
 //! One world: a simulated host and two database files that outlive every daemon that is started on them.
 
+use std::borrow::Cow;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +15,15 @@ use minions_core::service::{Caller, ControlPlane, LocalControlPlane, ServiceConf
 use minions_core::storage::Storage;
 use minions_core::store::sqlite::{SqliteFleet, SqliteJournal};
 use minions_core::store::{Event, EventKind, EventQuery, FleetStore, Journal, JournalRow, LeasePool, VmQuery, VmRow};
-use minions_core::types::{ByteSize, EventSeq, HostId, OperationVerb, Vcpus, VmId, VolumeId};
+use minions_core::types::{AddressPool, ByteSize, EventSeq, HostId, OperationVerb, Vcpus, VmId, VolumeId};
 
 use crate::inline::{Inline, block};
 
 pub const POOL: LeasePool = LeasePool {
-    ip_first: Ipv4Addr::new(10, 200, 0, 2),
-    ip_last: Ipv4Addr::new(10, 200, 0, 9),
+    addresses: Cow::Borrowed(&[AddressPool {
+        first: Ipv4Addr::new(10, 200, 0, 2),
+        last: Ipv4Addr::new(10, 200, 0, 9),
+    }]),
     uid_first: 200_000,
     uid_count: 8,
 };
@@ -87,7 +90,8 @@ impl World {
 
     /// Starts a daemon whose every port call goes through the plan.
     pub async fn boot(&self, plan: &FaultPlan) -> Option<Daemon> {
-        let journal = Arc::new(block(SqliteJournal::open(self.dir.path().join("journal.db"), self.pool)).unwrap());
+        let journal =
+            Arc::new(block(SqliteJournal::open(self.dir.path().join("journal.db"), self.pool.clone())).unwrap());
         let fleet = Arc::new(block(SqliteFleet::open(self.dir.path().join("fleet.db"))).unwrap());
         let layers = Layers::new().with(Deadline::after(LONG)).with(Faults::new(plan.clone()));
         let ports = Ports {

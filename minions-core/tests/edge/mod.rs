@@ -1,6 +1,7 @@
 //! A whole service on the in-memory host behind a real server, and a client that can send anything.
 #![allow(dead_code, reason = "each test binary uses its own part of it")]
 
+use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,14 +19,16 @@ use minions_core::service::{Caller, ControlPlane, LocalControlPlane, ServiceConf
 use minions_core::storage::Storage;
 use minions_core::store::sqlite::{SqliteFleet, SqliteJournal};
 use minions_core::store::{FleetChange, FleetStore, LeasePool, Prune, Write};
-use minions_core::types::{ByteSize, HostId, UnixMillis, Vcpus};
+use minions_core::types::{AddressPool, ByteSize, HostId, UnixMillis, Vcpus};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 const POOL: LeasePool = LeasePool {
-    ip_first: Ipv4Addr::new(10, 200, 0, 2),
-    ip_last: Ipv4Addr::new(10, 200, 255, 254),
+    addresses: Cow::Borrowed(&[AddressPool {
+        first: Ipv4Addr::new(10, 200, 0, 2),
+        last: Ipv4Addr::new(10, 200, 255, 254),
+    }]),
     uid_first: 200_000,
     uid_count: 10_000,
 };

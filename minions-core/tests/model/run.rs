@@ -1,6 +1,8 @@
 //! Carries commands out on a real service over a simulated host, next to what should be.
 
+use std::borrow::Cow;
 use std::future::Future;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,7 +13,7 @@ use minions_core::hypervisor::VmmPhase;
 use minions_core::layers::FaultPlan;
 use minions_core::service::{Caller, ControlPlane, IdempotencyKey, Quota, ServiceConfig, VmAction, VmRef};
 use minions_core::store::LeasePool;
-use minions_core::types::{ByteSize, UnixMillis, Vcpus, VmId, VolumeId};
+use minions_core::types::{AddressPool, ByteSize, UnixMillis, Vcpus, VmId, VolumeId};
 use minions_core::{Error, ErrorKind, Result as Outcome};
 
 use crate::command::{Ask, Command, NAMES, TENANTS, Target};
@@ -22,7 +24,10 @@ pub type Broken = Result<(), String>;
 
 /// Exactly as much as the live VMs can need: what is not given back is missed at once.
 const POOL: LeasePool = LeasePool {
-    ip_last: std::net::Ipv4Addr::new(10, 200, 0, 1 + NAMES.len() as u8),
+    addresses: Cow::Borrowed(&[AddressPool {
+        first: Ipv4Addr::new(10, 200, 0, 2),
+        last: Ipv4Addr::new(10, 200, 0, 1 + NAMES.len() as u8),
+    }]),
     uid_count: NAMES.len() as u32,
     ..crate::world::POOL
 };

@@ -68,8 +68,7 @@ pub async fn compose(folder: &Folder, config: &Config, env: &Env) -> Result<Worl
     }
     let pool = parts.network.capabilities();
     let guests_reach_host = !pool.isolated && !pool.simulated;
-    let addresses = pool.pools.first().ok_or_else(|| Error::internal("the network lends no addresses"))?;
-    let pool = LeasePool { ip_first: addresses.first, ip_last: addresses.last, uid_first: UIDS.0, uid_count: UIDS.1 };
+    let pool = LeasePool { addresses: pool.pools.into(), uid_first: UIDS.0, uid_count: UIDS.1 };
     let journal = SqliteJournal::open(folder.state().join("journal.db"), pool).await?;
     let fleet = SqliteFleet::open(folder.state().join("fleet.db")).await?;
     refuse_lost(&fleet, &journal).await?;
@@ -148,7 +147,7 @@ pub fn at_start(op: &'static str) -> CallCx {
 #[cfg(test)]
 mod tests {
     use minions_core::store::GoalEntry;
-    use minions_core::types::{AgentSecret, ByteSize, Generation, Goal, ImageId, Vcpus, VmId, VmSpec};
+    use minions_core::types::{AddressPool, AgentSecret, ByteSize, Generation, Goal, ImageId, Vcpus, VmId, VmSpec};
 
     use super::*;
 
@@ -156,7 +155,7 @@ mod tests {
     async fn bad_24_a_fleet_that_was_lost_over_a_host_with_vms_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let first = std::net::Ipv4Addr::new(10, 0, 0, 2);
-        let pool = LeasePool { ip_first: first, ip_last: first, uid_first: 9, uid_count: 1 };
+        let pool = LeasePool { addresses: vec![AddressPool { first, last: first }].into(), uid_first: 9, uid_count: 1 };
         let journal = SqliteJournal::open(dir.path().join("journal.db"), pool).await.unwrap();
         let fleet = SqliteFleet::open(dir.path().join("fleet.db")).await.unwrap();
         refuse_lost(&fleet, &journal).await.expect("both are new");

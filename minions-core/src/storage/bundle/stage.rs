@@ -58,6 +58,7 @@ pub(in crate::storage) fn places(tmp: &Path, name: &str) -> [PathBuf; 2] {
 }
 
 /// Whose an unfinished folder is.
+#[cfg(feature = "file-storage")]
 pub(in crate::storage) fn name_of(entry: &str) -> &str {
     entry.strip_suffix(GONE).unwrap_or(entry)
 }

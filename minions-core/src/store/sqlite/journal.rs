@@ -106,7 +106,7 @@ impl SqliteJournal {
 #[async_trait]
 impl Journal for SqliteJournal {
     async fn accept(&self, cx: &CallCx, entry: &GoalEntry, secret: &AgentSecret) -> Result<Accepted> {
-        let (entry, secret, pool) = (entry.clone(), secret.clone(), self.pool);
+        let (entry, secret, pool) = (entry.clone(), secret.clone(), self.pool.clone());
         self.database.write(cx, move |writer| accept(writer, &pool, &entry, &secret)).await
     }
 

@@ -36,20 +36,28 @@ impl Kind {
         }
     }
 
-    /// First and last of what there is to lend.
-    fn range(self, pool: &LeasePool) -> (u32, u32) {
+    /// First and last of each range of what there is to lend.
+    fn ranges(self, pool: &LeasePool) -> Vec<(u32, u32)> {
         match self {
-            Self::Cid => (Cid::FIRST.get(), u32::MAX - 1),
-            Self::Ip => (pool.ip_first.into(), pool.ip_last.into()),
-            Self::Uid => (pool.uid_first, pool.uid_first.saturating_add(pool.uid_count - 1)),
+            Self::Cid => vec![(Cid::FIRST.get(), u32::MAX - 1)],
+            Self::Ip => pool.addresses.iter().map(|range| (range.first.into(), range.last.into())).collect(),
+            Self::Uid => vec![(pool.uid_first, pool.uid_first.saturating_add(pool.uid_count - 1))],
         }
     }
 }
 
 /// Refuses a pool that nothing could ever come from.
 pub(super) fn check(pool: &LeasePool) -> Result<(), Error> {
-    if pool.ip_first > pool.ip_last {
-        return Err(Error::invalid("ip_first", "the first address lies behind the last"));
+    let mut ranges = pool.addresses.to_vec();
+    ranges.sort_unstable_by_key(|range| range.first);
+    if ranges.is_empty() {
+        return Err(Error::invalid("addresses", "there are no addresses to lend"));
+    }
+    if ranges.iter().any(|range| range.first > range.last) {
+        return Err(Error::invalid("addresses", "the first address of a range lies behind its last"));
+    }
+    if ranges.windows(2).any(|pair| pair[0].last >= pair[1].first) {
+        return Err(Error::invalid("addresses", "two ranges of addresses overlap"));
     }
     if pool.uid_count == 0 || pool.uid_first.checked_add(pool.uid_count - 1).is_none() {
         return Err(Error::invalid("uid_count", "the range of users is empty or too large"));
@@ -96,14 +104,27 @@ fn mac_of(ip: u32) -> MacAddr {
 }
 
 fn take(writer: &Connection, kind: Kind, pool: &LeasePool) -> Result<u32> {
-    let range = kind.range(pool);
-    if let Some(value) = never_used(writer, kind, range)? {
-        return Ok(value);
+    let ranges = kind.ranges(pool);
+    for range in &ranges {
+        if let Some(value) = above(writer, kind, *range)? {
+            return Ok(value);
+        }
     }
-    let sql = "SELECT value FROM freed WHERE kind = ?1 AND value BETWEEN ?2 AND ?3 ORDER BY turn LIMIT 1";
+    for range in &ranges {
+        if let Some(value) = gap(writer, kind, *range)? {
+            return Ok(value);
+        }
+    }
+    let sql = "SELECT turn, value FROM freed WHERE kind = ?1 AND value BETWEEN ?2 AND ?3 ORDER BY turn LIMIT 1";
     let mut statement = writer.prepare_cached(sql)?;
-    let Some(value) = column::first(&mut statement, (kind.column(), range.0, range.1), |row| Ok(row.get("value")?))?
-    else {
+    let mut oldest: Option<(i64, u32)> = None;
+    for (first, last) in ranges {
+        let of_range = column::first(&mut statement, (kind.column(), first, last), |row| {
+            Ok((row.get::<_, i64>("turn")?, row.get::<_, u32>("value")?))
+        })?;
+        oldest = oldest.into_iter().chain(of_range).min();
+    }
+    let Some((_, value)) = oldest else {
         let message = format!("this host has no {} left to lend; destroy a vm, or widen the pool", kind.word());
         return Err(SqliteError::rule(ErrorKind::Exhausted, "no_capacity", message));
     };
@@ -122,21 +143,23 @@ fn highest_of(kind: Kind) -> [String; 2] {
     ]
 }
 
-/// Values are given out upwards, so that the next one stands behind the highest that ever was; only where the pool was
-/// changed are there gaps to look for.
-fn never_used(writer: &Connection, kind: Kind, (first, last): (u32, u32)) -> Result<Option<u32>> {
+/// Values are given out upwards, so that the next one stands behind the highest of its range that ever was.
+fn above(writer: &Connection, kind: Kind, (first, last): (u32, u32)) -> Result<Option<u32>> {
     let mut highest: Option<u32> = None;
     for sql in highest_of(kind) {
         let mut statement = writer.prepare_cached(&sql)?;
         highest = highest.max(column::first(&mut statement, [first, last], |row| Ok(row.get("value")?))?);
     }
+    Ok(match highest {
+        None => Some(first),
+        Some(highest) => (highest < last).then(|| highest + 1),
+    })
+}
+
+/// Only where the pool was changed are there values below the highest that nobody ever had.
+fn gap(writer: &Connection, kind: Kind, (first, last): (u32, u32)) -> Result<Option<u32>> {
     let column = kind.column();
     let used = format!("SELECT {column} AS value FROM lease UNION ALL SELECT value FROM freed WHERE kind = '{column}'");
-    match highest {
-        None => return Ok(Some(first)),
-        Some(highest) if highest < last => return Ok(Some(highest + 1)),
-        Some(_) => {}
-    }
     let sql = format!("SELECT DISTINCT value FROM ({used}) WHERE value BETWEEN ?1 AND ?2 ORDER BY value");
     let mut statement = writer.prepare_cached(&sql)?;
     let mut rows = statement.query([first, last])?;

@@ -15,12 +15,12 @@ pub async fn an_accepted_entry_reads_back_with_its_lease<J: Journal + ?Sized>(
     folder: &Path,
 ) {
     let pool = pool(9);
-    let scene = Scene::new(make, folder, pool).await;
+    let scene = Scene::new(make, folder, pool.clone()).await;
     let entry = GoalEntry { goal: Goal::Stopped { how: StopHow::Force }, ..scene.entry() };
     let row = scene.taken_on(&entry).await;
     assert_eq!(row.entry, entry);
     assert_eq!((row.provisioned, &row.outcome), (None, &None));
-    assert!((pool.ip_first..=pool.ip_last).contains(&row.lease.ip), "{:?}", row.lease);
+    assert!(pool.addresses.iter().any(|range| range.contains(row.lease.ip)), "{:?}", row.lease);
     assert!((pool.uid_first..pool.uid_first + pool.uid_count).contains(&row.lease.uid), "{:?}", row.lease);
     assert_eq!(row.lease.secret, secret(1));
     assert_eq!(scene.read(entry.vm).await, Some(row.clone()));

@@ -8,7 +8,7 @@ use super::rows::{Scene, pool, refused, secret};
 use crate::error::ErrorKind;
 use crate::store::journal::{Accepted, GoalEntry, Journal, JournalRow, LeasePool};
 use crate::testkit::cx;
-use crate::types::{Goal, StopHow};
+use crate::types::{AddressPool, Goal, StopHow};
 
 #[track_caller]
 fn all_differ(rows: &[JournalRow]) {
@@ -120,6 +120,32 @@ pub async fn a_freed_lease_is_given_out_last<J: Journal + ?Sized>(
         assert_eq!((later.lease.ip, later.lease.uid), (earlier.lease.ip, earlier.lease.uid));
     }
     refused(scene.accept(&scene.entry()).await, ErrorKind::Exhausted, "no_capacity");
+}
+
+/// A network of several bridges has as many ranges: they are one pool.
+pub async fn ranges_are_used_up_in_order_and_given_out_again_as_one<J: Journal + ?Sized>(
+    make: &impl AsyncFn(PathBuf, LeasePool) -> Arc<J>,
+    folder: &Path,
+) {
+    let range = |third: u8| AddressPool { first: [10, 9, third, 2].into(), last: [10, 9, third, 3].into() };
+    let ranges = LeasePool { addresses: vec![range(7), range(4), range(5)].into(), ..pool(7) };
+    let scene = Scene::new(make, folder, ranges).await;
+    let mut rows = Vec::new();
+    for _ in 0..6 {
+        rows.push(scene.row().await);
+    }
+    let shards: Vec<_> = rows.iter().map(|row| row.lease.ip.octets()[2]).collect();
+    assert_eq!(shards, [7, 7, 4, 4, 5, 5]);
+    all_differ(&rows);
+    refused(scene.accept(&scene.entry()).await, ErrorKind::Exhausted, "no_capacity");
+    // The one freed longest ago comes first, whichever range it is of.
+    let order = [4, 1, 2];
+    for nth in order {
+        scene.bury(&rows[nth]).await;
+    }
+    for nth in order {
+        assert_eq!(scene.row().await.lease.ip, rows[nth].lease.ip);
+    }
 }
 
 /// Users may run out before addresses do.

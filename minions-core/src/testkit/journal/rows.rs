@@ -8,7 +8,7 @@ use crate::env::Env;
 use crate::error::{ErrorKind, Result};
 use crate::store::journal::{Accepted, GoalEntry, Journal, JournalRow, LeasePool};
 use crate::testkit::cx;
-use crate::types::{AgentSecret, ByteSize, Generation, Goal, ImageId, Vcpus, VmId, VmSpec};
+use crate::types::{AddressPool, AgentSecret, ByteSize, Generation, Goal, ImageId, Vcpus, VmId, VmSpec};
 
 /// One fresh journal and what makes entries for it.
 pub(super) struct Scene<J: ?Sized> {
@@ -19,7 +19,8 @@ pub(super) struct Scene<J: ?Sized> {
 /// As many addresses and users as said.
 pub(super) fn pool(count: u32) -> LeasePool {
     let first = u32::from(Ipv4Addr::new(10, 9, 0, 2));
-    LeasePool { ip_first: first.into(), ip_last: (first + count - 1).into(), uid_first: 70_000, uid_count: count }
+    let range = AddressPool { first: first.into(), last: (first + count - 1).into() };
+    LeasePool { addresses: vec![range].into(), uid_first: 70_000, uid_count: count }
 }
 
 impl<J: Journal + ?Sized> Scene<J> {

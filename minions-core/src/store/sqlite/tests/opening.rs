@@ -10,9 +10,14 @@ use crate::store::sqlite::database::Database;
 use crate::store::sqlite::fleet::SCHEMA;
 use crate::store::sqlite::schema::Schema;
 use crate::store::{SqliteFleet, SqliteJournal};
+use crate::types::AddressPool;
+
+fn range(first: u8, last: u8) -> AddressPool {
+    AddressPool { first: [10, 0, 0, first].into(), last: [10, 0, 0, last].into() }
+}
 
 fn pool() -> LeasePool {
-    LeasePool { ip_first: [10, 0, 0, 2].into(), ip_last: [10, 0, 0, 9].into(), uid_first: 9_000, uid_count: 8 }
+    LeasePool { addresses: vec![range(2, 9)].into(), uid_first: 9_000, uid_count: 8 }
 }
 
 async fn refusal(path: &std::path::Path) -> crate::Error {
@@ -146,10 +151,11 @@ async fn a_folder_that_is_not_there_is_said_so() {
 async fn a_pool_that_nothing_could_come_from_is_refused() {
     let folder = Folder::new();
     let path = folder.file("journal.db");
-    let backwards = LeasePool { ip_first: pool().ip_last, ip_last: pool().ip_first, ..pool() };
-    let pools = [backwards, LeasePool { uid_count: 0, ..pool() }, LeasePool { uid_first: u32::MAX, ..pool() }];
-    for pool in pools {
-        let error = SqliteJournal::open(&path, pool).await.expect_err("it is refused");
+    let wrong = [vec![], vec![range(9, 2)], vec![range(2, 5), range(20, 29), range(5, 9)]];
+    let pools = wrong.map(|addresses| LeasePool { addresses: addresses.into(), ..pool() });
+    let users = [LeasePool { uid_count: 0, ..pool() }, LeasePool { uid_first: u32::MAX, ..pool() }];
+    for pool in pools.into_iter().chain(users) {
+        let error = SqliteJournal::open(&path, pool.clone()).await.expect_err("it is refused");
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{pool:?}");
     }
 }
