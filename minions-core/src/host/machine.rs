@@ -111,7 +111,8 @@ impl Machine {
             "smt",
             match self.text("sys/devices/system/cpu/smt/active").trim() {
                 "1" => "on: two guests may share a core and its caches; echo off > /sys/devices/system/cpu/smt/control",
-                _ => "off: no two guests share a core at a time",
+                "0" => "off: no two guests share a core at a time",
+                _ => "the kernel does not tell",
             },
         )
     }

@@ -31,6 +31,8 @@ ExecReload=/bin/kill -HUP $MAINPID
 # The time in which a probe boot shows whether guests run on the processor is in it.
 TimeoutStartSec=5min
 TimeoutStopSec=1min
+# The service says twice as often that it lives.
+WatchdogSec=2min
 Restart=on-failure
 RestartSec=1s
 # VMs go on when the service ends or is upgraded.

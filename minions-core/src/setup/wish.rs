@@ -101,9 +101,11 @@ impl Wish {
     }
 
     /// The folders with their modes.
-    pub(super) fn folders(&self) -> Vec<(&Path, u32, &'static str)> {
+    #[must_use]
+    pub fn folders(&self) -> Vec<(&Path, u32, &'static str)> {
         let mut folders = vec![(self.dir.as_path(), 0o700, "the service keeps everything in it")];
-        folders.extend(self.config.parent().map(|dir| (dir, 0o755, "the configuration lies in it")));
+        let beside = self.config.parent().filter(|dir| *dir != self.dir);
+        folders.extend(beside.map(|dir| (dir, 0o755, "the configuration lies in it")));
         folders
     }
 

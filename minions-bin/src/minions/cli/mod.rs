@@ -1,6 +1,8 @@
 //! What may be typed.
 
 mod disk;
+#[cfg(test)]
+mod documented;
 mod image;
 mod inside;
 mod life;

@@ -20,7 +20,7 @@ pub async fn run(output: &Output, global: &Global, args: &Init, environment: &En
     show(output, &plan, !args.dry_run)?;
     if !plan.refused.is_empty() {
         let message = "this machine cannot be made ready yet; nothing was changed";
-        return Err(Error::new(ErrorKind::Unsupported, message).with_reason("preflight").into());
+        return Err(Error::new(ErrorKind::Unavailable, message).with_reason("preflight").into());
     }
     if plan.steps.is_empty() {
         output.note("nothing is to do: this machine is ready");
@@ -183,6 +183,7 @@ mod tests {
         assert_eq!(wish.lvm.as_ref().map(|lvm| (lvm.vg.as_str(), lvm.pool.as_str())), Some(("minions", "pool")));
         assert!(wish.bridge.is_some() && wish.persist && !wish.start && wish.monitor == Monitor::Any);
         assert_eq!(wish.config, wish.dir.join("minions.toml"));
+        assert_eq!(wish.folders().len(), 1, "one folder has one mode");
         let wish = wished("--storage file --network user --backend qemu", None).unwrap();
         assert_eq!((wish.lvm, wish.bridge, wish.monitor), (None, None, Monitor::Qemu));
         let text = "[daemon]\nbackend = \"cloud-hypervisor\"\n[network]\nkind = \"bridge\"\n[storage]\nkind = \"lvm\"\nvg = \"fast\"\n";
