@@ -77,7 +77,7 @@ impl Plan {
         paths.extend(&wish.devices);
         for path in paths.into_iter().filter(|path| !is_plain(path)) {
             let message = format!("{path:?} is not absolute, or has letters in it that need quotes");
-            self.refuse("path", message, "use letters, digits and /._+-");
+            self.refuse("path", message, "use letters, digits and /._+-:");
         }
     }
 

@@ -23,6 +23,8 @@ pub fn unit(wish: &Wish) -> String {
 Description=minions, instant VMs
 After=network-online.target local-fs.target lvm2-monitor.service nftables.service
 Wants=network-online.target
+# Its VMs need it: it is tried for as long as it takes.
+StartLimitIntervalSec=0
 
 [Service]
 Type=notify
@@ -35,6 +37,8 @@ TimeoutStopSec=1min
 WatchdogSec=2min
 Restart=on-failure
 RestartSec=1s
+# Bad words and a bad configuration are still so the next time.
+RestartPreventExitStatus=2 78
 # VMs go on when the service ends or is upgraded.
 KillMode=process
 Slice=minions.slice

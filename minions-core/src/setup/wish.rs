@@ -168,6 +168,6 @@ impl Wish {
 
 /// Whether a path needs no quotes anywhere: not in a unit, not in a configuration, not in a line to type.
 pub(super) fn is_plain(path: &Path) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/._+-".contains(&byte);
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/._+-:".contains(&byte);
     path.is_absolute() && path.to_str().is_some_and(|text| text.bytes().all(allowed))
 }
