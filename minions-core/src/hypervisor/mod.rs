@@ -1,10 +1,16 @@
 //! Port 1: runs virtual machine monitors on one host.
 
+#[cfg(any(feature = "cloud-hypervisor", feature = "qemu"))]
+mod bounds;
 #[cfg(feature = "cloud-hypervisor")]
 pub mod cloud_hypervisor;
 #[cfg(any(feature = "cloud-hypervisor", feature = "qemu"))]
 mod cmdline;
 mod console;
+#[cfg(any(feature = "cloud-hypervisor", feature = "qemu"))]
+mod error;
+#[cfg(any(feature = "cloud-hypervisor", feature = "qemu"))]
+mod folder;
 #[cfg(any(feature = "cloud-hypervisor", feature = "qemu"))]
 mod initrd;
 #[cfg(any(feature = "cloud-hypervisor", feature = "qemu"))]

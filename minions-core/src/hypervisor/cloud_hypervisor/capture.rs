@@ -9,9 +9,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::error::ChError;
 use super::machine::{Machine, phase_of};
 use crate::host::files;
+use crate::hypervisor::error::MonitorError;
 use crate::hypervisor::{VmmConfig, VmmPhase};
 
 /// Where a folder is, as a monitor wants to be told.
@@ -21,8 +21,8 @@ fn url(folder: &Path) -> String {
 
 impl Machine {
     /// The halted guest's memory and devices are in this folder.
-    pub async fn capture(&self, folder: &Path) -> Result<(), ChError> {
-        let monitor = self.monitor().await?.ok_or(ChError::NoGuest { id: self.id })?;
+    pub async fn capture(&self, folder: &Path) -> Result<(), MonitorError> {
+        let monitor = self.monitor().await?.ok_or(MonitorError::NoGuest { id: self.id })?;
         let (own, to) = (self.places.capture(), folder.to_owned());
         let empty = || {
             let (own, dir) = (own.clone(), self.places.dir().to_owned());
@@ -32,13 +32,13 @@ impl Machine {
                 like(&own, &dir)
             })
         };
-        let done: Result<(), ChError> = async {
+        let done: Result<(), MonitorError> = async {
             self.talk(&monitor, async |api| match phase_of(api.info().await?.as_ref()) {
                 VmmPhase::Paused => {
                     empty().await?;
                     api.put_slowly("vm.snapshot", Some(&json!({ "destination_url": url(&own) }))).await
                 }
-                _ => Err(ChError::NoGuest { id: self.id }),
+                _ => Err(MonitorError::NoGuest { id: self.id }),
             })
             .await?;
             let own = own.clone();
@@ -57,7 +57,7 @@ impl Machine {
     }
 
     /// What makes the VM in an empty monitor: its own configuration, or what was written down.
-    pub async fn made_of(&self, config: &VmmConfig, vm: Value) -> Result<(&'static str, Value), ChError> {
+    pub async fn made_of(&self, config: &VmmConfig, vm: Value) -> Result<(&'static str, Value), MonitorError> {
         let Some(from) = config.restore.clone() else { return Ok(("vm.create", vm)) };
         let (own, dir) = (self.places.capture(), self.places.dir().to_owned());
         let source = json!({ "source_url": url(&own), "resume": false });
@@ -80,9 +80,9 @@ impl Machine {
         &self,
         what: &'static str,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
-    ) -> Result<T, ChError> {
+    ) -> Result<T, MonitorError> {
         let done = tokio::task::spawn_blocking(work).await;
-        done.map_err(io::Error::other).flatten().map_err(ChError::io(what))
+        done.map_err(io::Error::other).flatten().map_err(MonitorError::io(what))
     }
 }
 

@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::error::ChError;
 use super::places::{Places, epoch_of};
 use crate::hypervisor::VmmConfig;
 use crate::hypervisor::cmdline::cmdline;
-use crate::types::{ByteSize, DiskRole, NicBackend, VmId};
+use crate::hypervisor::error::MonitorError;
+use crate::types::{DiskRole, NicBackend, VmId};
 
 /// The words of a monitor. Its standard output is the pipe of events.
 pub(super) fn monitor(config: &VmmConfig, places: &Places) -> Vec<OsString> {
@@ -39,7 +39,7 @@ pub(super) fn disk_id(role: DiskRole) -> &'static str {
 }
 
 /// The VM, as the control API takes it: nothing but what is named here. `landlock`: whether Landlock is put around its files.
-pub(super) fn vm(config: &VmmConfig, places: &Places, landlock: bool) -> Result<Value, ChError> {
+pub(super) fn vm(config: &VmmConfig, places: &Places, landlock: bool) -> Result<Value, MonitorError> {
     let disks: Vec<Value> = config
         .disks
         .iter()
@@ -64,7 +64,7 @@ pub(super) fn vm(config: &VmmConfig, places: &Places, landlock: bool) -> Result<
     if let Some(nic) = &config.nic {
         let tap = match &nic.backend {
             NicBackend::Tap(tap) => tap,
-            _ => return Err(ChError::Nic),
+            _ => return Err(MonitorError::Nic("only a tap interface")),
         };
         let flags = format!("/sys/class/net/{tap}/tun_flags");
         // What it asks of its tap interface after the rules stand, and has no rule of its own for.
@@ -79,13 +79,12 @@ pub(super) fn vm(config: &VmmConfig, places: &Places, landlock: bool) -> Result<
     Ok(vm)
 }
 
-/// The least memory that the cloud kernel and our initrd unpack in.
-pub(super) const MIN_MEMORY: ByteSize = ByteSize::mib(96);
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::types::{AgentSecret, BootFiles, Cid, DiskAttachment, GuestNet, MacAddr, NicAttachment, Vcpus, names};
+    use crate::types::{
+        AgentSecret, BootFiles, ByteSize, Cid, DiskAttachment, GuestNet, MacAddr, NicAttachment, Vcpus, names,
+    };
 
     pub fn config() -> VmmConfig {
         let mac = MacAddr::local(5);
@@ -168,6 +167,6 @@ pub(super) mod tests {
     fn a_network_of_the_monitors_own_is_refused() {
         let mut config = config();
         config.nic.as_mut().unwrap().backend = NicBackend::User;
-        assert!(matches!(vm(&config, &places(), true), Err(ChError::Nic)));
+        assert!(matches!(vm(&config, &places(), true), Err(MonitorError::Nic(_))));
     }
 }

@@ -21,10 +21,10 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Turn;
-use super::error::ChError;
 use super::event::Events;
 use super::machine::{Machine, Monitor};
 use crate::host::process::Process;
+use crate::hypervisor::error::MonitorError;
 use crate::hypervisor::{ConsoleBox, Line, log};
 use crate::types::VmId;
 
@@ -92,8 +92,8 @@ impl Machine {
     }
 
     /// Attaches to the serial line.
-    pub async fn attach(&self, tail: usize) -> Result<ConsoleBox, ChError> {
-        let gone = ChError::NoMonitor { id: self.id };
+    pub async fn attach(&self, tail: usize) -> Result<ConsoleBox, MonitorError> {
+        let gone = MonitorError::NoMonitor { id: self.id };
         let Some(monitor) = self.monitor().await? else { return Err(gone) };
         // Twice: a line that has just ended may begin anew.
         for _ in 0..2 {
@@ -105,7 +105,7 @@ impl Machine {
         }
         match self.holder().await? {
             None => Err(gone),
-            Some(_) => Err(ChError::Protocol("the guest has no serial line yet".to_owned())),
+            Some(_) => Err(MonitorError::Protocol("the guest has no serial line yet".to_owned())),
         }
     }
 

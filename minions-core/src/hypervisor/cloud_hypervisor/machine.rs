@@ -7,16 +7,16 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::command;
-use super::error::ChError;
 use super::places::Places;
 use super::wire::{Api, Info, State};
 use super::{CloudHypervisor, Turn};
 use crate::host::files;
 use crate::host::jail::Means;
 use crate::host::process::Process;
+use crate::hypervisor::error::MonitorError;
 use crate::hypervisor::log::{self, LAST_WORDS};
 use crate::hypervisor::process;
-use crate::hypervisor::{VmmConfig, VmmPhase, VmmStatus};
+use crate::hypervisor::{VmmConfig, VmmPhase, VmmStatus, folder};
 use crate::types::{ByteSize, Fences, UnixMillis, Vcpus, VmId, VmSize};
 
 /// How long the last words of a guest may take to be heard.
@@ -44,16 +44,16 @@ impl Machine {
     }
 
     /// Who holds the key.
-    pub async fn holder(&self) -> Result<Option<Process>, ChError> {
+    pub async fn holder(&self) -> Result<Option<Process>, MonitorError> {
         let found = self.hypervisor.0.keys.holders([self.places.key()]).await;
-        let [holder] = found.map_err(ChError::io("find the process of a VM"))?;
+        let [holder] = found.map_err(MonitorError::io("find the process of a VM"))?;
         Ok(holder)
     }
 
     /// The live monitor.
-    pub async fn monitor(&self) -> Result<Option<Monitor>, ChError> {
+    pub async fn monitor(&self) -> Result<Option<Monitor>, MonitorError> {
         let Some(process) = self.holder().await? else { return Ok(None) };
-        let words = process::words(&process).map_err(ChError::io("read the words of a monitor"))?;
+        let words = process::words(&process).map_err(MonitorError::io("read the words of a monitor"))?;
         Ok(words.and_then(|words| command::api_of(&words, self.id)).map(|(api, epoch)| Monitor { process, api, epoch }))
     }
 
@@ -61,20 +61,20 @@ impl Machine {
     pub async fn talk<T>(
         &self,
         monitor: &Monitor,
-        talk: impl AsyncFnOnce(&mut Api) -> Result<T, ChError>,
-    ) -> Result<T, ChError> {
+        talk: impl AsyncFnOnce(&mut Api) -> Result<T, MonitorError>,
+    ) -> Result<T, MonitorError> {
         let _turn = self.hypervisor.turn(self.id, Turn::Talk).await;
         talk(&mut Api::connect(&monitor.api).await?).await
     }
 
     /// What the monitor says of its VM.
-    pub async fn info(&self, monitor: &Monitor) -> Result<Option<Info>, ChError> {
+    pub async fn info(&self, monitor: &Monitor) -> Result<Option<Info>, MonitorError> {
         self.talk(monitor, async |api| api.info().await).await
     }
 
-    pub async fn status(&self) -> Result<Option<VmmStatus>, ChError> {
+    pub async fn status(&self) -> Result<Option<VmmStatus>, MonitorError> {
         if let Some(monitor) = self.monitor().await? {
-            let since = monitor.process.since().map_err(ChError::io("read when a monitor was started"));
+            let since = monitor.process.since().map_err(MonitorError::io("read when a monitor was started"));
             let epoch = monitor.epoch;
             match (self.info(&monitor).await, since) {
                 (Ok(info), Ok(since)) => {
@@ -92,7 +92,7 @@ impl Machine {
                         // One that stands still is there all the same, with its disks open: whoever is to end it must
                         // hear of it. Whether its guest lives is for the guest channel to find out.
                         return match (error, monitor.process.since()) {
-                            (ChError::Mute, Ok(since)) => {
+                            (MonitorError::Mute, Ok(since)) => {
                                 let fences = self.fences(&monitor, None)?;
                                 Ok(Some(VmmStatus { epoch, phase: VmmPhase::Running, since, size: None, fences }))
                             }
@@ -106,53 +106,53 @@ impl Machine {
     }
 
     /// What keeps it apart from this host; nothing where it has just died.
-    fn fences(&self, monitor: &Monitor, info: Option<&Info>) -> Result<Fences, ChError> {
+    fn fences(&self, monitor: &Monitor, info: Option<&Info>) -> Result<Fences, MonitorError> {
         let landlocked = info.is_some_and(|info| info.config.landlock_enable);
         match Means::fences(&monitor.process, landlocked) {
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(Fences::default()),
-            fences => fences.map_err(ChError::io("read what keeps a monitor apart")),
+            fences => fences.map_err(MonitorError::io("read what keeps a monitor apart")),
         }
     }
 
     /// What is left of a dead monitor.
-    fn remains(&self) -> Result<Option<VmmStatus>, ChError> {
-        if !self.places.any().map_err(ChError::io("look at what is left of a VM"))? {
+    fn remains(&self) -> Result<Option<VmmStatus>, MonitorError> {
+        if !folder::any(self.places.dir()).map_err(MonitorError::io("look at what is left of a VM"))? {
             return Ok(None);
         }
         let epoch = match std::fs::read_to_string(self.places.epoch()) {
             Ok(text) => text.trim().parse().unwrap_or(0),
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-            Err(source) => return Err(ChError::Io { what: "read what is left of a VM", source }),
+            Err(source) => return Err(MonitorError::Io { what: "read what is left of a VM", source }),
         };
         let (phase, since, fences) = (VmmPhase::Exited, UnixMillis(0), Fences::default());
         Ok(Some(VmmStatus { epoch, phase, since, size: None, fences }))
     }
 
     /// Halts a guest that runs.
-    pub async fn pause(&self) -> Result<(), ChError> {
-        let monitor = self.monitor().await?.ok_or(ChError::NoGuest { id: self.id })?;
+    pub async fn pause(&self) -> Result<(), MonitorError> {
+        let monitor = self.monitor().await?.ok_or(MonitorError::NoGuest { id: self.id })?;
         self.talk(&monitor, async |api| match phase_of(api.info().await?.as_ref()) {
             VmmPhase::Paused => Ok(()),
             VmmPhase::Running => api.put_slowly("vm.pause", None).await,
-            VmmPhase::Prepared | VmmPhase::Exited => Err(ChError::NoGuest { id: self.id }),
+            VmmPhase::Prepared | VmmPhase::Exited => Err(MonitorError::NoGuest { id: self.id }),
         })
         .await
     }
 
     /// Shows a guest how large its disks are now.
-    pub async fn show_disks(&self, config: &VmmConfig) -> Result<(), ChError> {
+    pub async fn show_disks(&self, config: &VmmConfig) -> Result<(), MonitorError> {
         let monitor = self.monitor().await?.filter(|monitor| monitor.epoch == config.epoch);
-        let monitor = monitor.ok_or(ChError::NoGuest { id: self.id })?;
+        let monitor = monitor.ok_or(MonitorError::NoGuest { id: self.id })?;
         let mut sizes = Vec::new();
         for disk in &config.disks {
             let path = disk.path.clone();
             let size = tokio::task::spawn_blocking(move || files::size_of(&path)).await;
-            let size = size.map_err(io::Error::other).flatten().map_err(ChError::io("measure a disk"))?;
+            let size = size.map_err(io::Error::other).flatten().map_err(MonitorError::io("measure a disk"))?;
             sizes.push(json!({ "id": command::disk_id(disk.role), "desired_size": size }));
         }
         self.talk(&monitor, async |api| {
             if !matches!(phase_of(api.info().await?.as_ref()), VmmPhase::Running | VmmPhase::Paused) {
-                return Err(ChError::NoGuest { id: self.id });
+                return Err(MonitorError::NoGuest { id: self.id });
             }
             for size in &sizes {
                 api.put("vm.resize-disk", Some(size)).await?;
@@ -163,11 +163,11 @@ impl Machine {
     }
 
     /// A monitor ends with its guest.
-    pub async fn wait_exit(&self) -> Result<(), ChError> {
+    pub async fn wait_exit(&self) -> Result<(), MonitorError> {
         let Some(monitor) = self.monitor().await? else { return Ok(()) };
         // Whoever waits for its end wants to hear of a guest that starts itself anew, too.
         self.hear(&monitor).await;
-        monitor.process.exited().await.map_err(ChError::io("wait for the end of a monitor"))
+        monitor.process.exited().await.map_err(MonitorError::io("wait for the end of a monitor"))
     }
 
     /// Keeps what a guest said last, before its log goes.
@@ -181,7 +181,7 @@ impl Machine {
     }
 
     /// What guests of this VM said before, and behind it what the one that runs has said.
-    pub async fn console(&self, max: usize) -> Result<Vec<u8>, ChError> {
+    pub async fn console(&self, max: usize) -> Result<Vec<u8>, MonitorError> {
         if let Some(monitor) = self.monitor().await? {
             self.hear(&monitor).await;
             self.heard().await;
@@ -190,17 +190,17 @@ impl Machine {
     }
 
     /// The same, as far as it was read.
-    pub async fn tail(&self, max: usize) -> Result<Vec<u8>, ChError> {
+    pub async fn tail(&self, max: usize) -> Result<Vec<u8>, MonitorError> {
         let mut said = self.hypervisor.last_words().of(self.id);
         said.extend(self.said(max).await?);
         Ok(said.split_off(said.len().saturating_sub(max)))
     }
 
     /// The end of what was read of the log.
-    async fn said(&self, max: usize) -> Result<Vec<u8>, ChError> {
+    async fn said(&self, max: usize) -> Result<Vec<u8>, MonitorError> {
         let path = self.places.console();
         let read = tokio::task::spawn_blocking(move || log::tail(&path, max)).await;
-        read.map_err(io::Error::other).flatten().map_err(ChError::io("read the serial log"))
+        read.map_err(io::Error::other).flatten().map_err(MonitorError::io("read the serial log"))
     }
 }
 

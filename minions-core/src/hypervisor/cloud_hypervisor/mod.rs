@@ -11,7 +11,6 @@
 
 mod capture;
 mod command;
-mod error;
 mod event;
 mod fence;
 mod line;
@@ -29,20 +28,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use tokio::sync::OwnedMutexGuard;
 
+use super::bounds::{MIN_MEMORY, check};
+use super::error::MonitorError;
 use super::log::LastWords;
 use super::process::Keys;
 use super::turns::{Turn, Turns};
-use super::{ConsoleBox, Hypervisor, HypervisorCapabilities, VmmConfig, VmmPhase, VmmStatus};
+use super::{ConsoleBox, Hypervisor, HypervisorCapabilities, VmmConfig, VmmPhase, VmmStatus, folder};
 use crate::env::{CallCx, Env};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::host::files;
 use crate::host::jail::Means;
-use crate::types::{ByteSize, StepReport, StopHow, VmId, names};
+use crate::types::{ByteSize, StepReport, StopHow, VmId};
 
 pub use preflight::preflight;
 pub use probe::probe_kvm;
 
-use error::ChError;
 use line::Lines;
 use machine::Machine;
 use places::Places;
@@ -84,13 +84,10 @@ struct Inner {
 impl CloudHypervisor {
     /// Finds out what it drives. The folder is made.
     pub async fn open(config: CloudHypervisorConfig, env: Env) -> Result<Self> {
-        let room = crate::host::preflight::MAX_SOCKET_PATH;
-        if config.run_dir.as_os_str().len() + 1 + places::LONGEST > room {
-            return Err(ChError::DirTooLong { dir: config.run_dir }.into());
-        }
+        MonitorError::unless_fits(&config.run_dir, places::LONGEST)?;
         let version = preflight::version(&config.program).await?;
         let means = if config.jail.is_some() { Means::of_host() } else { Means::unjailed() };
-        files::make_dir(&config.run_dir).map_err(ChError::io("make the folder of running VMs"))?;
+        files::make_dir(&config.run_dir).map_err(MonitorError::io("make the folder of running VMs"))?;
         Ok(Self(Arc::new(Inner {
             config,
             version,
@@ -135,20 +132,20 @@ impl Hypervisor for CloudHypervisor {
             capture: true,
             online_growth: true,
             max_vcpus: self.0.config.max_vcpus,
-            min_memory: command::MIN_MEMORY,
+            min_memory: MIN_MEMORY,
             max_memory: self.0.config.max_memory,
         }
     }
 
     async fn ensure_process(&self, cx: &CallCx, config: &VmmConfig) -> Result<StepReport> {
-        check(&self.0.config, config)?;
+        check(config, self.0.config.max_vcpus, self.0.config.max_memory)?;
         let (id, config) = (config.id, config.clone());
         let machine = self.machine(id);
         self.0.turns.change(cx, id, async move { machine.start(&config, true).await.map(|(_, report)| report) }).await
     }
 
     async fn ensure_running(&self, cx: &CallCx, config: &VmmConfig) -> Result<StepReport> {
-        check(&self.0.config, config)?;
+        check(config, self.0.config.max_vcpus, self.0.config.max_memory)?;
         let (id, config) = (config.id, config.clone());
         let machine = self.machine(id);
         let work = async move {
@@ -156,7 +153,7 @@ impl Hypervisor for CloudHypervisor {
             if phase != VmmPhase::Running {
                 report.marks.extend(machine.boot(&config).await?.marks);
             }
-            Ok::<_, ChError>(report)
+            Ok::<_, MonitorError>(report)
         };
         self.0.turns.change(cx, id, work).await
     }
@@ -188,24 +185,7 @@ impl Hypervisor for CloudHypervisor {
     }
 
     async fn list(&self, cx: &CallCx) -> Result<Vec<VmId>> {
-        // First those that are being changed right now: one whose caller is gone may make its files in a moment.
-        let in_flight = self.0.turns.changing();
-        let run = self.0.config.run_dir.clone();
-        let listed = crate::host::blocking(move || {
-            let io = ChError::io("list the running VMs");
-            let mut ids = Vec::new();
-            for id in files::names(&run).map_err(&io)?.iter().filter_map(|name| names::vm_of_dir(name)) {
-                if Places::new(&run, id).any().map_err(&io)? {
-                    ids.push(id);
-                }
-            }
-            Ok(ids)
-        });
-        let mut ids = cx.bound(listed).await?;
-        ids.extend(in_flight);
-        ids.sort_unstable();
-        ids.dedup();
-        Ok(ids)
+        folder::list(cx, &self.0.config.run_dir, &self.0.turns).await
     }
 
     async fn wait_exit(&self, cx: &CallCx, id: VmId) -> Result<()> {
@@ -219,16 +199,4 @@ impl Hypervisor for CloudHypervisor {
     async fn console(&self, cx: &CallCx, id: VmId, tail: usize) -> Result<ConsoleBox> {
         cx.bound(async { Ok(self.machine(id).attach(tail).await?) }).await
     }
-}
-
-/// What can never work is refused before anything happens.
-fn check(host: &CloudHypervisorConfig, config: &VmmConfig) -> Result<()> {
-    if config.vcpus.0 == 0 || config.vcpus.0 > host.max_vcpus {
-        return Err(Error::invalid("vcpus", format!("a VM here has 1 to {} processors", host.max_vcpus)));
-    }
-    if config.memory < command::MIN_MEMORY || config.memory > host.max_memory {
-        let text = format!("a VM here has {} to {} of memory", command::MIN_MEMORY, host.max_memory);
-        return Err(Error::invalid("memory", text));
-    }
-    Ok(())
 }

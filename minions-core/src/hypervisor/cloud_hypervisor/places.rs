@@ -1,9 +1,7 @@
 //! Where the things of one monitor lie.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::host::files;
 use crate::types::{VmId, names};
 
 /// The longest name of a socket below the folder of all VMs.
@@ -75,11 +73,6 @@ impl Places {
     /// Where its view of the file system is made: an empty folder for everybody else.
     pub fn view(&self) -> PathBuf {
         self.dir.join("view")
-    }
-
-    /// Whether anything of the monitor's is left.
-    pub fn any(&self) -> io::Result<bool> {
-        Ok(files::names(&self.dir)?.iter().any(|name| !names::is_vsock_port(name)))
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::error::ChError;
 use super::{CloudHypervisorConfig, places};
 use crate::error::Result;
 use crate::host::command::CommandError;
 use crate::host::jail::Means;
 use crate::host::preflight::{Finding, disk_space, open_files, processes, socket_paths};
 use crate::host::version;
+use crate::hypervisor::error::MonitorError;
 use crate::types::ByteSize;
 
 const FIX: &str =
@@ -23,13 +23,18 @@ pub(super) async fn version(program: &Path) -> Result<String> {
     match version::ask(program).await {
         Ok(text) => match version::first_in(&text).filter(|_| text.contains("cloud-hypervisor")) {
             Some(version) if version::at_least(version, OLDEST) => Ok(version.to_owned()),
-            Some(version) => Err(ChError::Old { have: version.to_owned(), least: OLDEST_TEXT }.into()),
+            Some(version) => Err(MonitorError::Old {
+                program: "Cloud Hypervisor",
+                have: version.to_owned(),
+                least: OLDEST_TEXT.to_owned(),
+            }
+            .into()),
             None => {
                 Err(CommandError::Garbage { program: program.to_owned(), answer: text.chars().take(80).collect() }
                     .into())
             }
         },
-        Err(CommandError::Start { .. }) => Err(ChError::Program { fix: FIX }.into()),
+        Err(CommandError::Start { .. }) => Err(MonitorError::Program { program: "Cloud Hypervisor", fix: FIX }.into()),
         Err(error) => Err(error.into()),
     }
 }

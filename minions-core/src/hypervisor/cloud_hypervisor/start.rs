@@ -9,18 +9,18 @@ use rustix::fs::{CWD, Mode, OFlags, mkfifoat, openat};
 
 use super::Turn;
 use super::command;
-use super::error::ChError;
 use super::fence::Fence;
 use super::machine::{Machine, Monitor, phase_of};
 use super::wire::{Api, State};
 use crate::host::{files, inotify};
+use crate::hypervisor::error::MonitorError;
 use crate::hypervisor::process::{Listens, NotStarted, PATIENCE, Start, listens, missing};
 use crate::hypervisor::{VmmConfig, VmmPhase, initrd};
 use crate::types::{NicBackend, StepReport};
 
 impl Machine {
     /// The monitor is up for this epoch. Whether its guest runs is told. `early`: its disks need not be there yet.
-    pub async fn start(&self, config: &VmmConfig, early: bool) -> Result<(VmmPhase, StepReport), ChError> {
+    pub async fn start(&self, config: &VmmConfig, early: bool) -> Result<(VmmPhase, StepReport), MonitorError> {
         if let Some(monitor) = self.monitor().await? {
             let phase = if monitor.epoch == config.epoch {
                 self.ready(&monitor).await
@@ -34,7 +34,7 @@ impl Machine {
                 // Nothing is lost with one that was started before its disks were made.
                 Ok(VmmPhase::Prepared) if monitor.epoch == config.epoch && blind() => {}
                 _ if monitor.epoch != config.epoch => {
-                    return Err(ChError::Epoch { id: self.id, have: monitor.epoch, want: config.epoch });
+                    return Err(MonitorError::Epoch { id: self.id, have: monitor.epoch, want: config.epoch });
                 }
                 phase => return phase.map(|phase| (phase, StepReport::empty())),
             }
@@ -50,9 +50,9 @@ impl Machine {
     }
 
     /// One that is alive may have been started a moment ago by a call that was given up: wait until it listens.
-    async fn ready(&self, monitor: &Monitor) -> Result<VmmPhase, ChError> {
+    async fn ready(&self, monitor: &Monitor) -> Result<VmmPhase, MonitorError> {
         let stream = tokio::time::timeout(PATIENCE, inotify::connect_when_there(&monitor.api)).await;
-        stream.map_err(|_| ChError::Mute)?.map_err(|_| ChError::Closed)?;
+        stream.map_err(|_| MonitorError::Mute)?.map_err(|_| MonitorError::Closed)?;
         self.info(monitor).await.map(|info| phase_of(info.as_ref()))
     }
 
@@ -63,7 +63,7 @@ impl Machine {
     }
 
     /// The folder, and the note of the epoch.
-    async fn prepare(&self, config: &VmmConfig) -> Result<(), ChError> {
+    async fn prepare(&self, config: &VmmConfig) -> Result<(), MonitorError> {
         let (places, config, fence) = (self.places.clone(), config.clone(), self.fence(config));
         let work = move || {
             files::make_dir(places.dir())?;
@@ -73,15 +73,16 @@ impl Machine {
             fence.prepare(&config, &places)
         };
         let done = tokio::task::spawn_blocking(work).await;
-        done.map_err(io::Error::other).flatten().map_err(ChError::io("make the folder of a VM"))
+        done.map_err(io::Error::other).flatten().map_err(MonitorError::io("make the folder of a VM"))
     }
 
     /// The process, until it answers.
-    async fn spawn(&self, config: &VmmConfig) -> Result<(), ChError> {
+    async fn spawn(&self, config: &VmmConfig) -> Result<(), MonitorError> {
         // For reading and writing: there at once, and never without a reader.
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let events = openat(CWD, self.places.events(), flags, Mode::empty());
-        let events = events.map_err(|error| ChError::Io { what: "open the pipe of events", source: error.into() })?;
+        let events =
+            events.map_err(|error| MonitorError::Io { what: "open the pipe of events", source: error.into() })?;
         let host = &self.hypervisor.0;
         let (program, args) = (host.config.program.clone(), command::monitor(config, &self.places));
         let (program, args) = match &host.config.jail {
@@ -97,19 +98,19 @@ impl Machine {
         };
         let _turn = self.hypervisor.turn(self.id, Turn::Talk).await;
         let spawned = self.hypervisor.0.keys.start(start).await.map_err(|error| match error {
-            NotStarted::Key(source) => ChError::Io { what: "take the key of a VM", source },
-            NotStarted::Program(source) => ChError::Died { said: source.to_string() },
+            NotStarted::Key(source) => MonitorError::Io { what: "take the key of a VM", source },
+            NotStarted::Program(source) => MonitorError::Died { what: "the monitor", said: source.to_string() },
         })?;
-        let died = || ChError::Died { said: spawned.errors() };
+        let died = || MonitorError::Died { what: "the monitor", said: spawned.errors() };
         let stream = match listens(&spawned.process, &self.places.api(config.epoch)).await {
             Ok(Listens::Reached(stream)) => stream,
             Ok(Listens::Died) => return Err(died()),
-            Ok(Listens::Mute) => return Err(ChError::Mute),
-            Err(source) => return Err(ChError::Io { what: "reach a process that was started", source }),
+            Ok(Listens::Mute) => return Err(MonitorError::Mute),
+            Err(source) => return Err(MonitorError::Io { what: "reach a process that was started", source }),
         };
         match async { Api::over(stream).await?.ping().await }.await {
             // Whoever ends right after listening has said why.
-            Err(ChError::Closed) => Err(died()),
+            Err(MonitorError::Closed) => Err(died()),
             answered => answered.map(drop),
         }
     }
@@ -117,8 +118,8 @@ impl Machine {
     /// Makes the VM in a prepared monitor and lets its guest run. One that runs is left alone.
     ///
     /// A monitor that could not do it is of no use for a second try, since its VM can be made only once: it is ended.
-    pub async fn boot(&self, config: &VmmConfig) -> Result<StepReport, ChError> {
-        let monitor = self.monitor().await?.ok_or(ChError::NoMonitor { id: self.id })?;
+    pub async fn boot(&self, config: &VmmConfig) -> Result<StepReport, MonitorError> {
+        let monitor = self.monitor().await?.ok_or(MonitorError::NoMonitor { id: self.id })?;
         let begin = self.hypervisor.0.env.clock.monotonic();
         let booted = self.booted(config, &monitor).await;
         if booted.is_err() {
@@ -129,7 +130,7 @@ impl Machine {
         Ok(StepReport::empty().with("boot", u64::try_from(took.as_micros()).unwrap_or(u64::MAX)))
     }
 
-    async fn booted(&self, config: &VmmConfig, monitor: &Monitor) -> Result<(), ChError> {
+    async fn booted(&self, config: &VmmConfig, monitor: &Monitor) -> Result<(), MonitorError> {
         present(config, false)?;
         let vm = command::vm(config, &self.places, self.hypervisor.0.means.has_landlock())?;
         self.write_initrd(config).await?;
@@ -151,7 +152,7 @@ impl Machine {
         .await
     }
 
-    async fn write_initrd(&self, config: &VmmConfig) -> Result<(), ChError> {
+    async fn write_initrd(&self, config: &VmmConfig) -> Result<(), MonitorError> {
         let (to, boot, secret) = (self.places.initrd(), config.boot.clone(), config.secret.clone());
         let fence = self.fence(config);
         let work = move || {
@@ -159,20 +160,20 @@ impl Machine {
             fence.hand_over(&to)
         };
         let done = tokio::task::spawn_blocking(work).await;
-        done.map_err(io::Error::other).flatten().map_err(ChError::io("write the initrd"))
+        done.map_err(io::Error::other).flatten().map_err(MonitorError::io("write the initrd"))
     }
 }
 
 /// Nothing is started for a VM whose files or network port are not there.
-fn present(config: &VmmConfig, early: bool) -> Result<(), ChError> {
+fn present(config: &VmmConfig, early: bool) -> Result<(), MonitorError> {
     if let Some(NicBackend::Tap(tap)) = config.nic.as_ref().map(|nic| &nic.backend) {
         let path = Path::new("/sys/class/net").join(tap.as_str());
         if !early && !path.exists() {
-            return Err(ChError::Missing { what: "network port", path });
+            return Err(MonitorError::Missing { what: "network port", path });
         }
     }
-    match missing(config).map_err(ChError::io("look at a VM's files"))? {
-        Some((what, path)) if !early || what != "disk" => Err(ChError::Missing { what, path }),
+    match missing(config).map_err(MonitorError::io("look at a VM's files"))? {
+        Some((what, path)) if !early || what != "disk" => Err(MonitorError::Missing { what, path }),
         _ => Ok(()),
     }
 }

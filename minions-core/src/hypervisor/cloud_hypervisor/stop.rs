@@ -3,13 +3,13 @@
 use std::io;
 use std::time::Duration;
 
-use super::error::ChError;
 use super::fence;
 use super::machine::{Machine, Monitor};
 use super::places::Places;
 use super::wire::State;
 use crate::env::CallCx;
 use crate::host::{files, key};
+use crate::hypervisor::error::MonitorError;
 use crate::types::{StepReport, StopHow, names};
 
 /// How long a monitor may take to write what it holds and go.
@@ -20,7 +20,7 @@ const RESERVE: Duration = Duration::from_secs(5);
 
 impl Machine {
     /// Nothing of the monitor is left.
-    pub async fn stop(&self, cx: &CallCx, how: &StopHow) -> Result<StepReport, ChError> {
+    pub async fn stop(&self, cx: &CallCx, how: &StopHow) -> Result<StepReport, MonitorError> {
         if let Some(monitor) = self.monitor().await?
             && let StopHow::Graceful { grace_ms } = how
         {
@@ -53,9 +53,9 @@ impl Machine {
     }
 
     /// Ends what is alive and removes what is left.
-    pub async fn clear(&self) -> Result<(), ChError> {
+    pub async fn clear(&self) -> Result<(), MonitorError> {
         if let Some(process) = self.holder().await? {
-            let io = ChError::io("end the process of a VM");
+            let io = MonitorError::io("end the process of a VM");
             process.kill().map_err(&io)?;
             process.exited().await.map_err(&io)?;
         }
@@ -68,7 +68,7 @@ impl Machine {
             sweep(&places)
         };
         let swept = tokio::task::spawn_blocking(work).await;
-        swept.map_err(io::Error::other).flatten().map_err(ChError::io("remove what is left of a VM"))
+        swept.map_err(io::Error::other).flatten().map_err(MonitorError::io("remove what is left of a VM"))
     }
 }
 

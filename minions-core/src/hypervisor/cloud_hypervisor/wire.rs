@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::task::AbortHandle;
 
-use super::error::ChError;
+use crate::hypervisor::error::MonitorError;
 
 /// The longest answer that a monitor may give: the description of a VM with all its devices.
 const MAX_ANSWER: usize = 1 << 20;
@@ -71,45 +71,45 @@ impl Drop for Api {
 }
 
 impl Api {
-    pub async fn connect(socket: &Path) -> Result<Self, ChError> {
+    pub async fn connect(socket: &Path) -> Result<Self, MonitorError> {
         let stream = UnixStream::connect(socket).await.map_err(|error| match error.kind() {
             // Those who gave up waiting for an answer are still in its queue, which has no place left.
-            std::io::ErrorKind::WouldBlock => ChError::Mute,
-            _ => ChError::Closed,
+            std::io::ErrorKind::WouldBlock => MonitorError::Mute,
+            _ => MonitorError::Closed,
         })?;
         Self::over(stream).await
     }
 
-    pub async fn over(stream: UnixStream) -> Result<Self, ChError> {
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|_| ChError::Closed)?;
+    pub async fn over(stream: UnixStream) -> Result<Self, MonitorError> {
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|_| MonitorError::Closed)?;
         // Whatever ends it is told to the one who waits for an answer.
         let carrier = tokio::spawn(async move { drop(connection.await) }).abort_handle();
         Ok(Self { sender, carrier })
     }
 
     /// That it answers, and its version.
-    pub async fn ping(&mut self) -> Result<String, ChError> {
+    pub async fn ping(&mut self) -> Result<String, MonitorError> {
         let answer = self.call(Method::GET, "vmm.ping", None, PATIENCE).await?;
         let said: Value = read(&answer)?;
-        said["version"].as_str().map(str::to_owned).ok_or_else(|| ChError::Protocol(short(&answer)))
+        said["version"].as_str().map(str::to_owned).ok_or_else(|| MonitorError::Protocol(short(&answer)))
     }
 
     /// Its VM; `None` while it has none.
-    pub async fn info(&mut self) -> Result<Option<Info>, ChError> {
+    pub async fn info(&mut self) -> Result<Option<Info>, MonitorError> {
         match self.call(Method::GET, "vm.info", None, PATIENCE).await {
             Ok(answer) => read(&answer).map(Some),
-            Err(ChError::Refused { reason, .. }) if reason.contains("not created") => Ok(None),
+            Err(MonitorError::Refused { reason, .. }) if reason.contains("not created") => Ok(None),
             Err(error) => Err(error),
         }
     }
 
     /// Something is done.
-    pub async fn put(&mut self, call: &'static str, body: Option<&Value>) -> Result<(), ChError> {
+    pub async fn put(&mut self, call: &'static str, body: Option<&Value>) -> Result<(), MonitorError> {
         self.call(Method::PUT, call, body, PATIENCE).await.map(drop)
     }
 
     /// Something is done that may take its time.
-    pub async fn put_slowly(&mut self, call: &'static str, body: Option<&Value>) -> Result<(), ChError> {
+    pub async fn put_slowly(&mut self, call: &'static str, body: Option<&Value>) -> Result<(), MonitorError> {
         self.call(Method::PUT, call, body, LONG).await.map(drop)
     }
 
@@ -119,7 +119,7 @@ impl Api {
         call: &'static str,
         body: Option<&Value>,
         limit: Duration,
-    ) -> Result<Bytes, ChError> {
+    ) -> Result<Bytes, MonitorError> {
         let text = body.map(ToString::to_string).unwrap_or_default();
         let request = Request::builder()
             .method(method)
@@ -127,27 +127,27 @@ impl Api {
             .header(header::HOST, "localhost")
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(text)));
-        let request = request.map_err(|error| ChError::Protocol(error.to_string()))?;
+        let request = request.map_err(|error| MonitorError::Protocol(error.to_string()))?;
         let talk = async {
-            let answer = self.sender.send_request(request).await.map_err(|_| ChError::Closed)?;
+            let answer = self.sender.send_request(request).await.map_err(|_| MonitorError::Closed)?;
             let status = answer.status();
             let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
             let body = body.map_err(|error| match error.downcast_ref::<http_body_util::LengthLimitError>() {
-                Some(_) => ChError::Protocol("an answer that does not end".to_owned()),
-                None => ChError::Closed,
+                Some(_) => MonitorError::Protocol("an answer that does not end".to_owned()),
+                None => MonitorError::Closed,
             })?;
             Ok((status, body.to_bytes()))
         };
-        let (status, body) = tokio::time::timeout(limit, talk).await.map_err(|_| ChError::Mute)??;
+        let (status, body) = tokio::time::timeout(limit, talk).await.map_err(|_| MonitorError::Mute)??;
         match status {
             StatusCode::OK | StatusCode::NO_CONTENT => Ok(body),
-            _ => Err(ChError::Refused { call, reason: reason(status, &body) }),
+            _ => Err(MonitorError::Refused { call, reason: reason(status, &body) }),
         }
     }
 }
 
-fn read<T: serde::de::DeserializeOwned>(answer: &[u8]) -> Result<T, ChError> {
-    serde_json::from_slice(answer).map_err(|_| ChError::Protocol(short(answer)))
+fn read<T: serde::de::DeserializeOwned>(answer: &[u8]) -> Result<T, MonitorError> {
+    serde_json::from_slice(answer).map_err(|_| MonitorError::Protocol(short(answer)))
 }
 
 fn short(bytes: &[u8]) -> String {
@@ -170,7 +170,7 @@ mod tests {
 
     use super::*;
 
-    async fn answers(text: String) -> Result<Option<Info>, ChError> {
+    async fn answers(text: String) -> Result<Option<Info>, MonitorError> {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         tokio::spawn(async move {
             let mut asked = [0; 4096];
@@ -201,15 +201,15 @@ mod tests {
     async fn bad_27_garbage_refusals_and_endless_answers_of_a_monitor_are_typed_errors() {
         for body in ["", "what?", "{}", r#"{"state":"Running"}"#] {
             let answer = answers(with("200", body)).await;
-            assert!(matches!(answer, Err(ChError::Protocol(_))), "{body}: {answer:?}");
+            assert!(matches!(answer, Err(MonitorError::Protocol(_))), "{body}: {answer:?}");
         }
         let refused = answers(with("500", r#"["Error","of a\u001b[31m kind"]"#)).await;
-        let Err(ChError::Refused { reason, .. }) = refused else { panic!("{refused:?}") };
+        let Err(MonitorError::Refused { reason, .. }) = refused else { panic!("{refused:?}") };
         assert_eq!(reason, "Error: of a[31m kind");
-        assert!(matches!(answers(with("500", "")).await, Err(ChError::Refused { .. })));
-        assert!(matches!(answers(String::new()).await, Err(ChError::Closed)));
-        assert!(matches!(answers("what?\r\n\r\n".to_owned()).await, Err(ChError::Closed)));
+        assert!(matches!(answers(with("500", "")).await, Err(MonitorError::Refused { .. })));
+        assert!(matches!(answers(String::new()).await, Err(MonitorError::Closed)));
+        assert!(matches!(answers("what?\r\n\r\n".to_owned()).await, Err(MonitorError::Closed)));
         let endless = answers(with("200", &"x".repeat(MAX_ANSWER + 1))).await;
-        assert!(matches!(endless, Err(ChError::Protocol(_))), "{endless:?}");
+        assert!(matches!(endless, Err(MonitorError::Protocol(_))), "{endless:?}");
     }
 }

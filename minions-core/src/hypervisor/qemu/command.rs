@@ -10,10 +10,10 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::error::QemuError;
 use super::places::Places;
 use crate::hypervisor::VmmConfig;
 use crate::hypervisor::cmdline::cmdline;
+use crate::hypervisor::error::MonitorError;
 use crate::types::{ByteSize, GuestNet, IfName, NicBackend, Vcpus, VmId, VmSize, names};
 
 /// How guests run.
@@ -75,7 +75,7 @@ pub(super) fn monitor(
     accel: Accel,
     user: Option<u32>,
     vhost_net: bool,
-) -> Result<Vec<OsString>, QemuError> {
+) -> Result<Vec<OsString>, MonitorError> {
     let memory = config.memory.as_mib();
     let mut words: Vec<String> = Vec::new();
     let mut add = |option: &str, value: String| words.extend([format!("-{option}"), value]);
@@ -116,7 +116,7 @@ pub(super) fn monitor(
         match &nic.backend {
             NicBackend::User => add("netdev", user_network(&nic.net)),
             NicBackend::Tap(tap) => add("netdev", tap_network(tap, vhost_net)),
-            _ => return Err(QemuError::Nic),
+            _ => return Err(MonitorError::Nic("only a tap interface and its own network")),
         }
         add("device", format!("virtio-net-pci,netdev=n0,mac={},romfile=", nic.mac));
     }
@@ -158,9 +158,6 @@ fn tap_network(tap: &IfName, vhost_net: bool) -> String {
     let vhost = if vhost_net { "on" } else { "off" };
     format!("tap,id=n0,ifname={tap},script=no,downscript=no,vhost={vhost}")
 }
-
-/// The least memory that the cloud kernel and our initrd unpack in.
-pub(super) const MIN_MEMORY: ByteSize = ByteSize::mib(96);
 
 #[cfg(test)]
 mod tests {

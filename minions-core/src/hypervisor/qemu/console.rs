@@ -6,8 +6,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::error::QemuError;
 use super::wire::{Qmp, base64};
+use crate::hypervisor::error::MonitorError;
 use crate::hypervisor::log;
 
 /// Bytes of the ring: a guest that talks overwrites its own past, and no disk is filled while nobody is there to read.
@@ -20,12 +20,12 @@ const SERIAL: &str = "serial0";
 const PIECE: usize = 64 << 10;
 
 /// Moves what the ring holds to the file.
-pub(super) async fn drain(qmp: &mut Qmp, path: &Path) -> Result<(), QemuError> {
+pub(super) async fn drain(qmp: &mut Qmp, path: &Path) -> Result<(), MonitorError> {
     let mut most = RING / PIECE as u64 + 1;
     while most > 0 {
         most -= 1;
         let bytes = read(&qmp.ask("ringbuf-read", one_read()).await?)?;
-        log::append(path, &bytes).map_err(QemuError::io("keep the serial log"))?;
+        log::append(path, &bytes).map_err(MonitorError::io("keep the serial log"))?;
         if bytes.len() < PIECE {
             break;
         }
@@ -37,27 +37,27 @@ fn one_read() -> Value {
     json!({ "device": SERIAL, "size": PIECE, "format": "base64" })
 }
 
-fn read(answer: &Value) -> Result<Vec<u8>, QemuError> {
+fn read(answer: &Value) -> Result<Vec<u8>, MonitorError> {
     let bytes = answer.as_str().and_then(base64);
-    bytes.ok_or_else(|| QemuError::Protocol("a log that is not base 64".to_owned()))
+    bytes.ok_or_else(|| MonitorError::Protocol("a log that is not base 64".to_owned()))
 }
 
 /// Whether the serial line ends in the ring.
-pub(super) async fn is_ring(qmp: &mut Qmp) -> Result<bool, QemuError> {
+pub(super) async fn is_ring(qmp: &mut Qmp) -> Result<bool, MonitorError> {
     let all = qmp.ask("query-chardev", Value::Null).await?;
     let serial = all.as_array().into_iter().flatten().find(|one| one["label"] == SERIAL);
     Ok(serial.is_some_and(|serial| serial["filename"] == "ringbuf"))
 }
 
 /// Lets the serial line end in the ring from now on.
-pub(super) async fn to_ring(qmp: &mut Qmp) -> Result<(), QemuError> {
+pub(super) async fn to_ring(qmp: &mut Qmp) -> Result<(), MonitorError> {
     let backend = json!({ "type": "ringbuf", "data": { "size": RING } });
     qmp.ask("chardev-change", json!({ "id": SERIAL, "backend": backend })).await.map(drop)
 }
 
 /// Lets the serial line end in a socket from now on. What was in the ring is in the file then, but for what the guest
 /// printed between two commands that the monitor has in its hands at once.
-pub(super) async fn to_socket(qmp: &mut Qmp, socket: BorrowedFd<'_>, path: &Path) -> Result<(), QemuError> {
+pub(super) async fn to_socket(qmp: &mut Qmp, socket: BorrowedFd<'_>, path: &Path) -> Result<(), MonitorError> {
     const NAME: &str = "console";
     drain(qmp, path).await?;
     qmp.give(NAME, socket).await?;
@@ -66,5 +66,5 @@ pub(super) async fn to_socket(qmp: &mut Qmp, socket: BorrowedFd<'_>, path: &Path
     let backend = json!({ "type": "socket", "data": { "addr": address, "server": false } });
     let change = json!({ "id": SERIAL, "backend": backend });
     let [last, _] = qmp.ask_both([("ringbuf-read", one_read()), ("chardev-change", change)]).await?;
-    log::append(path, &read(&last)?).map_err(QemuError::io("keep the serial log"))
+    log::append(path, &read(&last)?).map_err(MonitorError::io("keep the serial log"))
 }

@@ -16,10 +16,10 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{OwnedMutexGuard, mpsc, oneshot, watch};
 
-use super::error::QemuError;
 use super::machine::Machine;
 use super::wire::Qmp;
 use super::{Turn, console};
+use crate::hypervisor::error::MonitorError;
 use crate::hypervisor::{ConsoleBox, Line, log};
 use crate::types::VmId;
 
@@ -73,7 +73,7 @@ impl Lines {
 
 impl Machine {
     /// A monitor that another daemon left with a line that ends nowhere gets its ring back.
-    pub async fn settle(&self, qmp: &mut Qmp) -> Result<(), QemuError> {
+    pub async fn settle(&self, qmp: &mut Qmp) -> Result<(), MonitorError> {
         let known = {
             let lines = self.hypervisor.lines();
             lines.settled.contains(&self.id) || lines.is_kept(self.id)
@@ -89,22 +89,22 @@ impl Machine {
     }
 
     /// Attaches to the serial line. Once begun it must come to its end.
-    pub async fn attach(&self, tail: usize) -> Result<ConsoleBox, QemuError> {
+    pub async fn attach(&self, tail: usize) -> Result<ConsoleBox, MonitorError> {
         let _turn = self.hypervisor.turn(self.id, Turn::Attach).await;
         if let Some(console) = self.joined(tail).await {
             return Ok(console);
         }
         self.line_ends().await;
         if self.pair().await?.monitor.is_none() {
-            return Err(QemuError::NoMonitor { id: self.id });
+            return Err(MonitorError::NoMonitor { id: self.id });
         }
         let begun = self.begin().await;
         if begun.is_err() && self.pair().await?.monitor.is_none() {
-            return Err(QemuError::NoMonitor { id: self.id });
+            return Err(MonitorError::NoMonitor { id: self.id });
         }
         begun?;
         // One that died in this very moment has ended its line.
-        self.joined(tail).await.ok_or(QemuError::NoMonitor { id: self.id })
+        self.joined(tail).await.ok_or(MonitorError::NoMonitor { id: self.id })
     }
 
     async fn joined(&self, tail: usize) -> Option<ConsoleBox> {
@@ -134,8 +134,8 @@ impl Machine {
     }
 
     /// Turns the line to us, and keeps it.
-    async fn begin(&self) -> Result<(), QemuError> {
-        let io = QemuError::io("make a socket for the serial line");
+    async fn begin(&self) -> Result<(), MonitorError> {
+        let io = MonitorError::io("make a socket for the serial line");
         let (ours, theirs) = UnixStream::pair().map_err(&io)?;
         let theirs = theirs.into_std().map_err(&io)?;
         let path = self.places.console();

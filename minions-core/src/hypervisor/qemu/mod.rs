@@ -14,7 +14,6 @@
 
 mod command;
 mod console;
-mod error;
 mod line;
 mod machine;
 mod places;
@@ -30,20 +29,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use tokio::sync::OwnedMutexGuard;
 
-use super::{ConsoleBox, Hypervisor, HypervisorCapabilities, VmmConfig, VmmStatus};
+use super::{ConsoleBox, Hypervisor, HypervisorCapabilities, VmmConfig, VmmStatus, folder};
 use crate::env::{CallCx, Env};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::{files, process};
-use crate::types::{ByteSize, StepReport, StopHow, VmId, names};
+use crate::types::{ByteSize, StepReport, StopHow, VmId};
 
 pub use command::Accel;
 pub use preflight::preflight;
 pub use probe::{KvmProbe, KvmVerdict, probe_kvm};
 
+use super::bounds::{MIN_MEMORY, check};
+use super::error::MonitorError;
 use super::log::LastWords;
 use super::process::Keys;
 use super::turns::{Turn, Turns};
-use error::QemuError;
 use line::Lines;
 use machine::Machine;
 use places::Places;
@@ -88,13 +88,10 @@ struct Inner {
 impl QemuHypervisor {
     /// Finds out what it drives. The folder is made.
     pub async fn open(config: QemuConfig, env: Env) -> Result<Self> {
-        let room = crate::host::preflight::MAX_SOCKET_PATH;
-        if config.run_dir.as_os_str().len() + 1 + places::LONGEST > room {
-            return Err(QemuError::DirTooLong { dir: config.run_dir }.into());
-        }
+        MonitorError::unless_fits(&config.run_dir, places::LONGEST)?;
         let version = preflight::qemu_version(&config.qemu).await?;
         preflight::helper_version(&config.vsock_helper).await?;
-        files::make_dir(&config.run_dir).map_err(QemuError::io("make the folder of running VMs"))?;
+        files::make_dir(&config.run_dir).map_err(MonitorError::io("make the folder of running VMs"))?;
         Ok(Self(Arc::new(Inner {
             config,
             version,
@@ -141,26 +138,26 @@ impl Hypervisor for QemuHypervisor {
             capture: false,
             online_growth: true,
             max_vcpus: self.0.config.max_vcpus,
-            min_memory: command::MIN_MEMORY,
+            min_memory: MIN_MEMORY,
             max_memory: self.0.config.max_memory,
         }
     }
 
     async fn ensure_process(&self, cx: &CallCx, config: &VmmConfig) -> Result<StepReport> {
-        check(&self.0.config, config)?;
+        check(config, self.0.config.max_vcpus, self.0.config.max_memory)?;
         let config = config.clone();
         let machine = self.machine(config.id);
         self.0.turns.change(cx, config.id, async move { machine.start(&config).await }).await
     }
 
     async fn ensure_running(&self, cx: &CallCx, config: &VmmConfig) -> Result<StepReport> {
-        check(&self.0.config, config)?;
+        check(config, self.0.config.max_vcpus, self.0.config.max_memory)?;
         let (id, config) = (config.id, config.clone());
         let machine = self.machine(id);
         let work = async move {
             let report = machine.start(&config).await?;
             machine.boot().await?;
-            Ok::<_, QemuError>(report)
+            Ok::<_, MonitorError>(report)
         };
         self.0.turns.change(cx, id, work).await
     }
@@ -191,24 +188,7 @@ impl Hypervisor for QemuHypervisor {
     }
 
     async fn list(&self, cx: &CallCx) -> Result<Vec<VmId>> {
-        // First those that are being changed right now: one whose caller is gone may make its files in a moment.
-        let in_flight = self.0.turns.changing();
-        let run = self.0.config.run_dir.clone();
-        let listed = crate::host::blocking(move || {
-            let io = QemuError::io("list the running VMs");
-            let mut ids = Vec::new();
-            for id in files::names(&run).map_err(&io)?.iter().filter_map(|name| names::vm_of_dir(name)) {
-                if Places::new(&run, id).any().map_err(&io)? {
-                    ids.push(id);
-                }
-            }
-            Ok(ids)
-        });
-        let mut ids = cx.bound(listed).await?;
-        ids.extend(in_flight);
-        ids.sort_unstable();
-        ids.dedup();
-        Ok(ids)
+        folder::list(cx, &self.0.config.run_dir, &self.0.turns).await
     }
 
     async fn wait_exit(&self, cx: &CallCx, id: VmId) -> Result<()> {
@@ -229,16 +209,4 @@ impl Hypervisor for QemuHypervisor {
         })
         .await
     }
-}
-
-/// What can never work is refused before anything happens.
-fn check(host: &QemuConfig, config: &VmmConfig) -> Result<()> {
-    if config.vcpus.0 == 0 || config.vcpus.0 > host.max_vcpus {
-        return Err(Error::invalid("vcpus", format!("a VM here has 1 to {} processors", host.max_vcpus)));
-    }
-    if config.memory < command::MIN_MEMORY || config.memory > host.max_memory {
-        let text = format!("a VM here has {} to {} of memory", command::MIN_MEMORY, host.max_memory);
-        return Err(Error::invalid("memory", text));
-    }
-    Ok(())
 }

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::host::files;
 use crate::types::{VmId, names};
 
 /// The longest name of a socket below the folder of all VMs.
@@ -66,11 +65,6 @@ impl Places {
     /// What was read of the guest's serial log.
     pub fn console(&self) -> PathBuf {
         self.dir.join("console")
-    }
-
-    /// Whether anything of the monitor's is left.
-    pub fn any(&self) -> std::io::Result<bool> {
-        Ok(files::names(&self.dir)?.iter().any(|name| !names::is_vsock_port(name)))
     }
 }
 

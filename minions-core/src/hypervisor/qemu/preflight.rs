@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use super::error::QemuError;
 use super::probe::KvmVerdict;
 use super::{QemuConfig, places};
 use crate::error::{Error, Result};
@@ -10,6 +9,7 @@ use crate::host::command::CommandError;
 use crate::host::preflight::{Finding, disk_space, open_files, processes, socket_paths};
 use crate::host::process::may_start_as_others;
 use crate::host::version;
+use crate::hypervisor::error::MonitorError;
 use crate::types::ByteSize;
 
 const QEMU_FIX: &str = "apt-get install qemu-system-x86 qemu-utils";
@@ -32,7 +32,7 @@ pub(super) async fn qemu_version(program: &Path) -> Result<String> {
                     .into())
             }
         },
-        Err(CommandError::Start { .. }) => Err(QemuError::Program { program: "QEMU", fix: QEMU_FIX }.into()),
+        Err(CommandError::Start { .. }) => Err(MonitorError::Program { program: "QEMU", fix: QEMU_FIX }.into()),
         Err(error) => Err(error.into()),
     }
 }
@@ -42,7 +42,7 @@ pub(super) async fn helper_version(program: &Path) -> Result<String> {
     match version::ask(program).await {
         Ok(text) => Ok(version::first_in(&text).unwrap_or("unknown").to_owned()),
         Err(CommandError::Start { .. }) => {
-            Err(QemuError::Program { program: "vhost-device-vsock", fix: HELPER_FIX }.into())
+            Err(MonitorError::Program { program: "vhost-device-vsock", fix: HELPER_FIX }.into())
         }
         Err(error) => Err(error.into()),
     }

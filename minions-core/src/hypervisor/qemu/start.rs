@@ -11,18 +11,18 @@ use tokio::net::UnixStream;
 
 use super::Turn;
 use super::command;
-use super::error::QemuError;
 use super::machine::Machine;
 use super::wire::Qmp;
 use crate::host::spawn::Spawned;
 use crate::host::{files, inotify};
+use crate::hypervisor::error::MonitorError;
 use crate::hypervisor::process::{Listens, NotStarted, PATIENCE, Start, listens, missing};
 use crate::hypervisor::{VmmConfig, VmmPhase, initrd};
 use crate::types::StepReport;
 
 impl Machine {
     /// The monitor is up with this configuration.
-    pub async fn start(&self, config: &VmmConfig) -> Result<StepReport, QemuError> {
+    pub async fn start(&self, config: &VmmConfig) -> Result<StepReport, MonitorError> {
         let pair = self.pair().await?;
         if let (Some(monitor), Some(_)) = (&pair.monitor, &pair.helper)
             && let Some(have) = self.epoch(monitor)?
@@ -31,7 +31,7 @@ impl Machine {
             match phase {
                 // Its guest has ended: it is cleared away like a dead one.
                 Ok(VmmPhase::Exited) => {}
-                _ if have != config.epoch => return Err(QemuError::Epoch { id: self.id, have, want: config.epoch }),
+                _ if have != config.epoch => return Err(MonitorError::Epoch { id: self.id, have, want: config.epoch }),
                 phase => return phase.map(|_| StepReport::empty()),
             }
         }
@@ -50,35 +50,35 @@ impl Machine {
     }
 
     /// One that is alive may have been started a moment ago by a call that was given up: wait until it listens.
-    async fn ready(&self) -> Result<VmmPhase, QemuError> {
+    async fn ready(&self) -> Result<VmmPhase, MonitorError> {
         let stream = tokio::time::timeout(PATIENCE, inotify::connect_when_there(&self.places.qmp())).await;
-        stream.map_err(|_| QemuError::Mute)?.map_err(|_| QemuError::Closed)?;
+        stream.map_err(|_| MonitorError::Mute)?.map_err(|_| MonitorError::Closed)?;
         self.phase().await
     }
 
     /// The folder, the note of the epoch, and the initrd of this boot.
-    async fn prepare(&self, config: &VmmConfig) -> Result<(), QemuError> {
+    async fn prepare(&self, config: &VmmConfig) -> Result<(), MonitorError> {
         let (places, config) = (self.places.clone(), config.clone());
         let work = move || {
-            let io = QemuError::io("make the folder of a VM");
+            let io = MonitorError::io("make the folder of a VM");
             files::make_dir(places.dir()).map_err(&io)?;
             files::replace_volatile(&places.epoch(), config.epoch.to_string().as_bytes(), 0o600).map_err(&io)?;
-            let mut image = files::open_read(&config.boot.initrd).map_err(QemuError::io("read the initrd"))?;
-            initrd::write(&mut image, &config.secret, &places.initrd()).map_err(QemuError::io("write the initrd"))
+            let mut image = files::open_read(&config.boot.initrd).map_err(MonitorError::io("read the initrd"))?;
+            initrd::write(&mut image, &config.secret, &places.initrd()).map_err(MonitorError::io("write the initrd"))
         };
         let done = tokio::task::spawn_blocking(work).await;
-        done.map_err(|error| QemuError::Io { what: "make the folder of a VM", source: io::Error::other(error) })?
+        done.map_err(|error| MonitorError::Io { what: "make the folder of a VM", source: io::Error::other(error) })?
     }
 
-    async fn start_helper(&self, config: &VmmConfig) -> Result<UnixStream, QemuError> {
+    async fn start_helper(&self, config: &VmmConfig) -> Result<UnixStream, MonitorError> {
         let words = command::helper(config, &self.places);
         let program = self.hypervisor.0.config.vsock_helper.clone();
         let spawned = self.spawn("the VSOCK helper", program, words, self.places.helper_key(), None).await?;
         first_of("the VSOCK helper", &spawned, &self.places.vhost()).await
     }
 
-    async fn start_monitor(&self, config: &VmmConfig, vhost: UnixStream) -> Result<(), QemuError> {
-        let io = QemuError::io("hand the VSOCK device to the monitor");
+    async fn start_monitor(&self, config: &VmmConfig, vhost: UnixStream) -> Result<(), MonitorError> {
+        let io = MonitorError::io("hand the VSOCK device to the monitor");
         let vhost = vhost.into_std().map_err(&io)?;
         vhost.set_nonblocking(false).map_err(&io)?;
         let device = File::from(std::os::fd::OwnedFd::from(vhost));
@@ -92,7 +92,7 @@ impl Machine {
         let talk = async { Qmp::begin(stream).await?.ask("query-status", Value::Null).await };
         match talk.await {
             // Whoever ends right after listening has said why.
-            Err(QemuError::Closed) => Err(QemuError::Died { what: "the monitor", said: spawned.errors() }),
+            Err(MonitorError::Closed) => Err(MonitorError::Died { what: "the monitor", said: spawned.errors() }),
             answered => {
                 self.hypervisor.lines().note_settled(self.id);
                 answered.map(drop)
@@ -107,29 +107,29 @@ impl Machine {
         args: Vec<OsString>,
         key: PathBuf,
         output: Option<File>,
-    ) -> Result<Spawned, QemuError> {
+    ) -> Result<Spawned, MonitorError> {
         let start = Start { program, args, dir: self.places.dir().to_owned(), key, output };
         self.hypervisor.0.keys.start(start).await.map_err(|error| match error {
-            NotStarted::Key(source) => QemuError::Io { what: "take the key of a VM", source },
-            NotStarted::Program(source) => QemuError::Died { what, said: source.to_string() },
+            NotStarted::Key(source) => MonitorError::Io { what: "take the key of a VM", source },
+            NotStarted::Program(source) => MonitorError::Died { what, said: source.to_string() },
         })
     }
 }
 
 /// The connection to the socket that a process makes, or the reason why it never will.
-async fn first_of(what: &'static str, spawned: &Spawned, socket: &Path) -> Result<UnixStream, QemuError> {
+async fn first_of(what: &'static str, spawned: &Spawned, socket: &Path) -> Result<UnixStream, MonitorError> {
     match listens(&spawned.process, socket).await {
         Ok(Listens::Reached(stream)) => Ok(stream),
-        Ok(Listens::Died) => Err(QemuError::Died { what, said: spawned.errors() }),
-        Ok(Listens::Mute) => Err(QemuError::Mute),
-        Err(source) => Err(QemuError::Io { what: "reach a process that was started", source }),
+        Ok(Listens::Died) => Err(MonitorError::Died { what, said: spawned.errors() }),
+        Ok(Listens::Mute) => Err(MonitorError::Mute),
+        Err(source) => Err(MonitorError::Io { what: "reach a process that was started", source }),
     }
 }
 
 /// Nothing is started for a VM whose files are not there.
-fn present(config: &VmmConfig) -> Result<(), QemuError> {
-    match missing(config).map_err(QemuError::io("look at a VM's files"))? {
-        Some((what, path)) => Err(QemuError::Missing { what, path }),
+fn present(config: &VmmConfig) -> Result<(), MonitorError> {
+    match missing(config).map_err(MonitorError::io("look at a VM's files"))? {
+        Some((what, path)) => Err(MonitorError::Missing { what, path }),
         None => Ok(()),
     }
 }

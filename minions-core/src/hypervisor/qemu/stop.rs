@@ -3,12 +3,12 @@
 use std::io;
 use std::time::Duration;
 
-use super::error::QemuError;
 use super::machine::{Machine, Pair};
 use super::places::Places;
 use crate::env::CallCx;
 use crate::host::process::Process;
 use crate::host::{files, key};
+use crate::hypervisor::error::MonitorError;
 use crate::types::{StepReport, StopHow, names};
 
 /// How long a monitor may take to write what it holds and go.
@@ -19,7 +19,7 @@ const RESERVE: Duration = Duration::from_secs(5);
 
 impl Machine {
     /// Nothing of the monitor is left.
-    pub async fn stop(&self, cx: &CallCx, how: &StopHow) -> Result<StepReport, QemuError> {
+    pub async fn stop(&self, cx: &CallCx, how: &StopHow) -> Result<StepReport, MonitorError> {
         let pair = self.pair().await?;
         if let (Some(monitor), Some(_)) = (&pair.monitor, &pair.helper)
             && let StopHow::Graceful { grace_ms } = how
@@ -55,12 +55,12 @@ impl Machine {
     }
 
     /// Ends what is alive and removes what is left.
-    pub async fn clear(&self) -> Result<(), QemuError> {
+    pub async fn clear(&self) -> Result<(), MonitorError> {
         let Pair { monitor, helper } = self.pair().await?;
         self.keep_last_words(monitor.is_some()).await;
         // QEMU first: without its helper it would only complain.
         for process in [monitor, helper].into_iter().flatten() {
-            let io = QemuError::io("end a process of a VM");
+            let io = MonitorError::io("end a process of a VM");
             process.kill().map_err(&io)?;
             process.exited().await.map_err(&io)?;
         }
@@ -69,7 +69,7 @@ impl Machine {
         self.hypervisor.lines().forget(self.id);
         let places = self.places.clone();
         let swept = tokio::task::spawn_blocking(move || sweep(&places)).await;
-        swept.map_err(io::Error::other).flatten().map_err(QemuError::io("remove what is left of a VM"))
+        swept.map_err(io::Error::other).flatten().map_err(MonitorError::io("remove what is left of a VM"))
     }
 }
 

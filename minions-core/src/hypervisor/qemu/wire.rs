@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest};
 use tokio::net::UnixStream;
 
-use super::error::QemuError;
 use crate::hypervisor::VmmPhase;
+use crate::hypervisor::error::MonitorError;
 
 /// The longest line that a monitor may say: a read of the console's ring, in base 64, and some words.
 const MAX_LINE: u64 = 256 << 10;
@@ -24,23 +24,23 @@ pub(super) struct Qmp(BufReader<UnixStream>);
 
 impl Qmp {
     /// Begins one on a connected socket.
-    pub async fn begin(stream: UnixStream) -> Result<Self, QemuError> {
-        tokio::time::timeout(PATIENCE, Self::in_turn(stream)).await.map_err(|_| QemuError::Mute)?
+    pub async fn begin(stream: UnixStream) -> Result<Self, MonitorError> {
+        tokio::time::timeout(PATIENCE, Self::in_turn(stream)).await.map_err(|_| MonitorError::Mute)?
     }
 
     /// Begins one after those that others have on the same socket, however long they talk.
-    async fn in_turn(stream: UnixStream) -> Result<Self, QemuError> {
+    async fn in_turn(stream: UnixStream) -> Result<Self, MonitorError> {
         let mut qmp = Self(BufReader::new(stream));
         let greeting = qmp.line().await?;
         if greeting.get("QMP").is_none() {
-            return Err(QemuError::Protocol(short(&greeting)));
+            return Err(MonitorError::Protocol(short(&greeting)));
         }
         qmp.ask("qmp_capabilities", Value::Null).await?;
         Ok(qmp)
     }
 
     /// Waits, in turn and without end, until the monitor's guest has ended.
-    pub async fn guest_ends(stream: UnixStream) -> Result<(), QemuError> {
+    pub async fn guest_ends(stream: UnixStream) -> Result<(), MonitorError> {
         let mut qmp = Self::in_turn(stream).await?;
         // Whatever happened before is told by the status, whatever comes after it by an event.
         if qmp.phase().await? == VmmPhase::Exited {
@@ -54,42 +54,42 @@ impl Qmp {
     }
 
     /// What the monitor says of itself.
-    pub async fn phase(&mut self) -> Result<VmmPhase, QemuError> {
+    pub async fn phase(&mut self) -> Result<VmmPhase, MonitorError> {
         let status = self.ask("query-status", Value::Null).await?;
         match status.get("status").and_then(Value::as_str) {
             Some("prelaunch" | "inmigrate") => Ok(VmmPhase::Prepared),
             Some("paused") => Ok(VmmPhase::Paused),
             Some("shutdown" | "internal-error" | "guest-panicked") => Ok(VmmPhase::Exited),
             Some(_) => Ok(VmmPhase::Running),
-            None => Err(QemuError::Protocol(short(&status))),
+            None => Err(MonitorError::Protocol(short(&status))),
         }
     }
 
     /// One command and its answer; events in between are left out.
-    pub async fn ask(&mut self, command: &'static str, arguments: Value) -> Result<Value, QemuError> {
+    pub async fn ask(&mut self, command: &'static str, arguments: Value) -> Result<Value, MonitorError> {
         let talk = async {
             let text = words(command, arguments);
-            self.0.get_mut().write_all(text.as_bytes()).await.map_err(|_| QemuError::Closed)?;
+            self.0.get_mut().write_all(text.as_bytes()).await.map_err(|_| MonitorError::Closed)?;
             self.answer(command).await
         };
-        tokio::time::timeout(PATIENCE, talk).await.map_err(|_| QemuError::Mute)?
+        tokio::time::timeout(PATIENCE, talk).await.map_err(|_| MonitorError::Mute)?
     }
 
     /// Two commands, the second of which is there before the first is answered: as little as can be happens between them.
-    pub async fn ask_both(&mut self, commands: [(&'static str, Value); 2]) -> Result<[Value; 2], QemuError> {
+    pub async fn ask_both(&mut self, commands: [(&'static str, Value); 2]) -> Result<[Value; 2], MonitorError> {
         let talk = async {
             let [(first, arguments), (second, more)] = commands;
             let text = words(first, arguments) + &words(second, more);
-            self.0.get_mut().write_all(text.as_bytes()).await.map_err(|_| QemuError::Closed)?;
+            self.0.get_mut().write_all(text.as_bytes()).await.map_err(|_| MonitorError::Closed)?;
             let answered = self.answer(first).await;
             let last = self.answer(second).await;
             Ok([answered?, last?])
         };
-        tokio::time::timeout(PATIENCE, talk).await.map_err(|_| QemuError::Mute)?
+        tokio::time::timeout(PATIENCE, talk).await.map_err(|_| MonitorError::Mute)?
     }
 
     /// Gives the monitor an open file, under a name.
-    pub async fn give(&mut self, name: &str, file: BorrowedFd<'_>) -> Result<(), QemuError> {
+    pub async fn give(&mut self, name: &str, file: BorrowedFd<'_>) -> Result<(), MonitorError> {
         let text = words("getfd", json!({ "fdname": name }));
         let stream = self.0.get_mut();
         let send = || {
@@ -100,15 +100,15 @@ impl Qmp {
             Ok(sendmsg(&*stream, &[IoSlice::new(text.as_bytes())], &mut control, SendFlags::NOSIGNAL)?)
         };
         let sent = tokio::time::timeout(PATIENCE, stream.async_io(Interest::WRITABLE, send)).await;
-        let sent = sent.map_err(|_| QemuError::Mute)?.map_err(|_| QemuError::Closed)?;
+        let sent = sent.map_err(|_| MonitorError::Mute)?.map_err(|_| MonitorError::Closed)?;
         if sent < text.len() {
             // A line this short goes as a whole into a buffer that is empty.
-            return Err(QemuError::Closed);
+            return Err(MonitorError::Closed);
         }
-        tokio::time::timeout(PATIENCE, self.answer("getfd")).await.map_err(|_| QemuError::Mute)?.map(drop)
+        tokio::time::timeout(PATIENCE, self.answer("getfd")).await.map_err(|_| MonitorError::Mute)?.map(drop)
     }
 
-    async fn answer(&mut self, command: &'static str) -> Result<Value, QemuError> {
+    async fn answer(&mut self, command: &'static str) -> Result<Value, MonitorError> {
         loop {
             let mut answer = self.line().await?;
             if let Some(value) = answer.get_mut("return") {
@@ -116,21 +116,21 @@ impl Qmp {
             }
             if let Some(error) = answer.get("error") {
                 let reason = error.get("desc").and_then(Value::as_str).unwrap_or("no reason given");
-                return Err(QemuError::Refused { command, reason: reason.chars().take(300).collect() });
+                return Err(MonitorError::Refused { call: command, reason: reason.chars().take(300).collect() });
             }
             if answer.get("event").is_none() {
-                return Err(QemuError::Protocol(short(&answer)));
+                return Err(MonitorError::Protocol(short(&answer)));
             }
         }
     }
 
-    async fn line(&mut self) -> Result<Value, QemuError> {
+    async fn line(&mut self) -> Result<Value, MonitorError> {
         let mut line = Vec::new();
         let read = (&mut self.0).take(MAX_LINE).read_until(b'\n', &mut line).await;
         match read {
-            Ok(0) | Err(_) => Err(QemuError::Closed),
+            Ok(0) | Err(_) => Err(MonitorError::Closed),
             Ok(_) => serde_json::from_slice(&line)
-                .map_err(|_| QemuError::Protocol(String::from_utf8_lossy(&line).chars().take(80).collect())),
+                .map_err(|_| MonitorError::Protocol(String::from_utf8_lossy(&line).chars().take(80).collect())),
         }
     }
 }
@@ -183,7 +183,7 @@ mod tests {
         assert!(base64("a b").is_none());
     }
 
-    async fn answers(text: &'static str) -> Result<Value, QemuError> {
+    async fn answers(text: &'static str) -> Result<Value, MonitorError> {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         tokio::spawn(async move {
             theirs.write_all(b"{\"QMP\": {}}\n{\"return\": {}}\n").await.unwrap();
@@ -202,10 +202,10 @@ mod tests {
 
     #[tokio::test]
     async fn bad_27_garbage_and_refusals_of_a_monitor_are_typed_errors() {
-        assert!(matches!(answers("what?\n").await, Err(QemuError::Protocol(_))));
-        assert!(matches!(answers("{}\n").await, Err(QemuError::Protocol(_))));
+        assert!(matches!(answers("what?\n").await, Err(MonitorError::Protocol(_))));
+        assert!(matches!(answers("{}\n").await, Err(MonitorError::Protocol(_))));
         let refused = answers("{\"error\": {\"desc\": \"no\"}}\n").await;
-        assert!(matches!(refused, Err(QemuError::Refused { .. })), "{refused:?}");
+        assert!(matches!(refused, Err(MonitorError::Refused { .. })), "{refused:?}");
     }
 
     #[tokio::test]
@@ -223,6 +223,6 @@ mod tests {
         let talk = "{\"QMP\": {}}\n{\"return\": {}}\n{\"return\": {\"status\": \"running\"}}\n{\"event\": \"STOP\"}\n";
         theirs.write_all(talk.as_bytes()).await.unwrap();
         drop(theirs);
-        assert!(matches!(Qmp::guest_ends(ours).await, Err(QemuError::Closed)));
+        assert!(matches!(Qmp::guest_ends(ours).await, Err(MonitorError::Closed)));
     }
 }

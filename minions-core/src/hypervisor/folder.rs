@@ -1,0 +1,38 @@
+//! The folder of all VMs that run: one below it for each, which the guest channel has its sockets in, too.
+
+use std::io;
+use std::path::Path;
+
+use super::error::MonitorError;
+use super::turns::Turns;
+use crate::env::CallCx;
+use crate::error::Result;
+use crate::host::files;
+use crate::types::{VmId, names};
+
+/// Whether anything of a monitor's is left in a VM's folder.
+pub(super) fn any(dir: &Path) -> io::Result<bool> {
+    Ok(files::names(dir)?.iter().any(|name| !names::is_vsock_port(name)))
+}
+
+/// The VMs of which anything is left, or in a moment may be.
+pub(super) async fn list(cx: &CallCx, run: &Path, turns: &Turns) -> Result<Vec<VmId>> {
+    // First those that are being changed right now: one whose caller is gone may make its files in a moment.
+    let in_flight = turns.changing();
+    let run = run.to_owned();
+    let listed = crate::host::blocking(move || {
+        let io = MonitorError::io("list the running VMs");
+        let mut ids = Vec::new();
+        for id in files::names(&run).map_err(&io)?.iter().filter_map(|name| names::vm_of_dir(name)) {
+            if any(&run.join(names::vm_dir(id))).map_err(&io)? {
+                ids.push(id);
+            }
+        }
+        Ok(ids)
+    });
+    let mut ids = cx.bound(listed).await?;
+    ids.extend(in_flight);
+    ids.sort_unstable();
+    ids.dedup();
+    Ok(ids)
+}
