@@ -23,7 +23,7 @@ use minions_core::guest::vsock::VsockChannel;
 use minions_core::guest::{GuestChannel, GuestChannelExt, GuestReady};
 use minions_core::hypervisor::qemu::{Accel, QemuConfig, QemuHypervisor};
 use minions_core::hypervisor::{Hypervisor, VmmConfig, VmmPhase};
-use minions_core::image::{BUSYBOX, BuildConfig, DEBIAN, Progress, build_busybox, build_debian};
+use minions_core::image::{BUSYBOX, BuildConfig, DEBIAN, DebianConfig, Progress, build_busybox, build_debian};
 use minions_core::network::user::{UserNetwork, UserNetworkConfig};
 use minions_core::network::{Network, PortConfig};
 use minions_core::storage::file::FileStorage;
@@ -87,7 +87,7 @@ impl Host {
         };
         let said = |progress: Progress| eprintln!("{}/{} {}", progress.number, progress.of, progress.step);
         let built = match name {
-            DEBIAN => build_debian(&build, &said).await,
+            DEBIAN => build_debian(&build, &DebianConfig::default(), &said).await,
             _ => build_busybox(&build, &said).await,
         };
         let bundle = built.unwrap_or_else(|error| panic!("{}", error.chain()));
@@ -257,6 +257,35 @@ async fn a_debian_of_our_own_boots_its_systemd_with_the_agent_beside_it() {
     assert_eq!(host.run(&["readlink", "/proc/1/exe"]).await, "/usr/lib/systemd/systemd\n[0]");
     let machine = host.run(&["sh", "-c", "wc -c < /etc/machine-id; hostname; df -h /"]).await;
     assert!(machine.starts_with("33\nweb\n") && machine.contains("/dev/vda"), "{machine}");
+    // It is settled: a person with sudo, its language, its clock, a bounded journal, discards, its name and its resolvers.
+    for (words, wanted) in [
+        ("runuser -u debian -- sudo -n id -u", "0\n[0]"),
+        ("runuser -l debian -c 'locale charmap; pwd; test -O .bashrc'", "UTF-8\n/home/debian\n[0]"),
+        ("date +%Z; cat /sys/devices/system/clocksource/clocksource0/current_clocksource >/dev/null", "UTC\n[0]"),
+        ("systemctl is-active systemd-timesyncd systemd-journald fstrim.timer", "active\nactive\nactive\n[0]"),
+        ("systemctl is-enabled apt-daily.timer", "disabled\n[1]"),
+        ("journalctl --header | grep -c /var/log/journal | grep -vx 0 >/dev/null && ls /run/log/journal", "[0]"),
+        ("systemctl show -p Result --value systemd-journal-flush", "success\n[0]"),
+        ("cat /etc/hostname /etc/resolv.conf", "web\nnameserver 10.213.0.3\n[0]"),
+        ("ls /etc/ssh /var/lib/apt/lists /var/log/apt 2>/dev/null | grep -v -e : -e ^partial -e '^$'", "[1]"),
+        ("ls /sys/class/net", "eth0\nlo\n[0]"),
+    ] {
+        assert_eq!(host.run(&["sh", "-c", words]).await, wanted, "{words}");
+    }
+    // The root disk is twice the image; the agent has grown the file system to it.
+    let grown = host.run(&["sh", "-c", "df --output=size -BM / | tail -n 1 | tr -dc 0-9"]).await;
+    let size: u64 = grown.trim_end_matches("[0]").parse().unwrap();
+    assert!(size > 1900, "{size} MiB of root file system on a disk of 2 GiB");
+    // Its apt asks Debian's own mirrors, and works as far as there is a way to them.
+    let asks = host.run(&["cat", "/etc/apt/sources.list"]).await;
+    assert!(asks.contains("deb.debian.org") && asks.contains("security.debian.org"), "{asks}");
+    let apt = "sudo -n timeout 90 apt-get -q update && sudo -n timeout 90 apt-get -q install -y --no-install-recommends tree && tree --version";
+    let said = host.run(&["runuser", "-u", "debian", "--", "sh", "-c", apt]).await;
+    if said.ends_with("[0]") {
+        eprintln!("its user installs packages: {}", said.lines().last().unwrap());
+    } else {
+        eprintln!("SKIP {NAME}: apt in the guest has no way to a mirror: {said}");
+    }
     // The power button is heard: the guest goes by itself, long before its grace is over.
     let asked = CallCx::new("stop", Duration::from_secs(100));
     host.hypervisor.ensure_absent(&asked, host.id, &StopHow::Graceful { grace_ms: 90_000 }).await.unwrap();

@@ -95,10 +95,10 @@ async fn watch(client: &Client, progress: &Progress, vm: VmId, from: Option<Even
 }
 
 /// A line that moves, where a person watches.
-struct Progress(Option<ProgressBar>);
+pub struct Progress(Option<ProgressBar>);
 
 impl Progress {
-    fn new(output: &Output, what: &str) -> Self {
+    pub fn new(output: &Output, what: &str) -> Self {
         if !output.lively {
             return Self(None);
         }
@@ -112,13 +112,13 @@ impl Progress {
         Self(Some(bar))
     }
 
-    fn show(&self, text: &str) {
+    pub fn show(&self, text: &str) {
         if let Some(bar) = &self.0 {
             bar.set_message(text.to_owned());
         }
     }
 
-    fn clear(&self) {
+    pub fn clear(&self) {
         if let Some(bar) = &self.0 {
             bar.finish_and_clear();
         }

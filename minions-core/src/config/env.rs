@@ -29,6 +29,8 @@ pub struct Environment {
     pub notify_socket: Option<String>,
     /// `WATCHDOG_USEC`: how long it may be silent before it is taken for dead.
     pub watchdog: Option<Duration>,
+    /// `SOURCE_DATE_EPOCH`: how new a file of an image may be, in seconds; as everybody spells it.
+    pub source_date_epoch: Option<String>,
     /// `NO_COLOR`: whether colours are unwanted.
     pub no_color: bool,
     /// `TERM`: the caller's terminal, for programs in guests.
@@ -69,6 +71,7 @@ impl Environment {
                 .and_then(|text| text.parse().ok())
                 .filter(|micros| *micros > 0)
                 .map(Duration::from_micros),
+            source_date_epoch: text("SOURCE_DATE_EPOCH")?,
             no_color: variable("NO_COLOR").is_some(),
             // Not ours: a terminal of another name is none that a guest knows.
             term: variable("TERM").and_then(|value| value.into_string().ok()),

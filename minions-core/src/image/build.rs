@@ -4,6 +4,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::bundle::{self, bundle};
+use super::debian::{self, DebianConfig};
 use super::error::ImageError;
 use super::initrd::write_initrd;
 use super::kernel::fetch_kernel;
@@ -38,15 +39,24 @@ pub async fn build_busybox(config: &BuildConfig, on_progress: OnProgress<'_>) ->
     finish(config, root, &mut steps).await
 }
 
-/// Debian 12 with systemd, as small as it comes. Needs root and Debian's mirror.
-pub async fn build_debian(config: &BuildConfig, on_progress: OnProgress<'_>) -> Result<ImageBundle> {
+/// Debian 12 with systemd, small, and good to live in. Needs root and Debian's mirror.
+///
+/// The same packages become the same bytes where [`DebianConfig::newest`] is said or follows from a snapshot: no file is newer,
+/// what a build leaves behind is removed, and the file system's own times and names are settled. The order of names in a folder is
+/// that of the file system which the build works on: two machines may differ in it.
+pub async fn build_debian(
+    config: &BuildConfig,
+    which: &DebianConfig,
+    on_progress: OnProgress<'_>,
+) -> Result<ImageBundle> {
     let mut steps = Steps { on: on_progress, number: 0, of: 5 };
+    which.check()?;
     prepare(config)?;
     steps.begin("install Debian into a folder");
     let tree = config.work_dir.join("tree");
-    rootfs::debian(&tree, &config.tools, config.mirror.as_deref()).await?;
+    debian::install(&tree, which, &config.tools, config.mirror.as_deref()).await?;
     steps.begin("make the root filesystem");
-    let root = filesystem(config, &tree, Times::Kept).await?;
+    let root = filesystem(config, &tree, which.newest().map_or(Times::Kept, Times::Clamped)).await?;
     finish(config, root, &mut steps).await
 }
 

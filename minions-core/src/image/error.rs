@@ -11,7 +11,7 @@ pub(super) enum ImageError {
     Program { program: &'static str, fix: &'static str },
     #[error("the {what} {path} is not a static program: nothing in an initrd could load it")]
     NotStatic { what: &'static str, path: PathBuf },
-    #[error("building this image needs root, for the owners of its files")]
+    #[error("making this image needs root, for the owners of its files: run it with sudo -E")]
     NotRoot,
     #[error("the kernel has no module {0}, neither built in nor beside it")]
     NoModule(String),
@@ -27,6 +27,8 @@ pub(super) enum ImageError {
     NotExt4(PathBuf),
     #[error("the {what} {path} {why}")]
     Source { what: &'static str, path: PathBuf, why: &'static str },
+    #[error("{field} cannot be {value:?}: {want}")]
+    Word { field: &'static str, value: String, want: &'static str },
     #[error("a program of the build failed")]
     Command(#[from] CommandError),
     #[error("cannot {what} {path}")]
@@ -46,6 +48,7 @@ impl From<ImageError> for Error {
             ImageError::Program { .. } => Self::new(ErrorKind::Unsupported, text).with_reason("host_misconfigured"),
             ImageError::NotStatic { .. } => Self::invalid("agent", text),
             ImageError::Source { what, .. } => Self::invalid(what, text).with_reason("image_invalid"),
+            ImageError::Word { field, .. } => Self::invalid(field, text),
             ImageError::NotRoot => Self::new(ErrorKind::Denied, text),
             ImageError::NoModule(_) | ImageError::BadModule(_) | ImageError::NoKernel(_) => {
                 Self::invalid("kernel", text)

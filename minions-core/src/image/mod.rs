@@ -5,6 +5,7 @@
 
 mod build;
 mod bundle;
+mod debian;
 mod error;
 mod initrd;
 mod kernel;
@@ -12,6 +13,7 @@ mod modules;
 mod rootfs;
 mod stable;
 mod tools;
+mod tree;
 
 use std::path::PathBuf;
 
@@ -19,6 +21,7 @@ use crate::types::{ByteSize, ImageDefaults};
 
 pub use build::{build_busybox, build_debian, import};
 pub use bundle::bundle;
+pub use debian::DebianConfig;
 pub use initrd::write_initrd;
 pub use kernel::{KernelFiles, fetch_kernel};
 pub use tools::ImageTools;

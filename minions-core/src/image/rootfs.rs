@@ -16,10 +16,6 @@ use crate::types::ByteSize;
 /// Applets that would take the place of the agent as the first process.
 const NO_APPLETS: [&str; 2] = ["init", "linuxrc"];
 
-/// What a Debian needs to be a guest of ours, and a person to find their way in it.
-const DEBIAN_PACKAGES: &str =
-    "systemd,systemd-sysv,dbus,udev,libpam-systemd,iproute2,e2fsprogs,kmod,procps,less,ca-certificates";
-
 fn put(root: &Path, name: &str, text: &str, mode: u32) -> Result<(), ImageError> {
     let path = root.join(name);
     let write = || -> io::Result<()> {
@@ -74,48 +70,6 @@ pub(super) async fn busybox(tree: &Path, tools: &ImageTools) -> Result<(), Image
     put(tree, "etc/os-release", "ID=busybox\nNAME=busybox\nPRETTY_NAME=\"busybox, by minions\"\n", 0o644)
 }
 
-/// A folder with a Debian.
-pub(super) async fn debian(tree: &Path, tools: &ImageTools, mirror: Option<&str>) -> Result<(), ImageError> {
-    let program = needed(tools.mmdebstrap.as_ref(), "mmdebstrap", "apt-get install mmdebstrap")?;
-    if !rustix::process::geteuid().is_root() {
-        return Err(ImageError::NotRoot);
-    }
-    files::dir_absent(tree).map_err(ImageError::io("remove", tree))?;
-    let tool = Tool::new(program)
-        .args(["--quiet", "--variant=minbase", "--mode=root"])
-        .arg(format!("--include={DEBIAN_PACKAGES}"))
-        .arg("bookworm")
-        .arg(tree)
-        .args(mirror)
-        .limit(Duration::from_mins(20));
-    tool.run().await?;
-    std::fs::set_permissions(tree, std::fs::Permissions::from_mode(0o755)).map_err(ImageError::io("open", tree))?;
-    // Each guest has its own.
-    for name in ["etc/hostname", "var/lib/dbus/machine-id"] {
-        let path = tree.join(name);
-        files::absent(&path).map_err(ImageError::io("remove", &path))?;
-    }
-    // Filled at the first boot; while it is empty, no two guests have the same.
-    put(tree, "etc/machine-id", "", 0o444)?;
-    put(tree, "etc/fstab", "# the agent mounted what the kernel's command line names\n", 0o644)?;
-    dir(tree, "data", 0o755)?;
-    seats(tree)
-}
-
-/// Who sits where in a Debian: nobody at a screen that no guest has, nor to answer the questions of a first boot; root at
-/// the serial line, without a password. Only the host reaches that, and whom it lets sit there may run programs as root anyway.
-fn seats(tree: &Path) -> Result<(), ImageError> {
-    for unit in ["systemd-firstboot.service", "getty@.service"] {
-        let link = tree.join("etc/systemd/system").join(unit);
-        files::absent(&link).map_err(ImageError::io("remove", &link))?;
-        symlink("/dev/null", &link).map_err(ImageError::io("link", &link))?;
-    }
-    // The empty line takes back what the unit itself says.
-    let login = "[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin root --noclear --keep-baud 115200,57600,38400,9600 %I vt220\n";
-    dir(tree, "etc/systemd/system/serial-getty@.service.d", 0o755)?;
-    put(tree, "etc/systemd/system/serial-getty@.service.d/autologin.conf", login, 0o644)
-}
-
 /// What becomes of the times of files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Times {
@@ -123,6 +77,8 @@ pub(super) enum Times {
     Kept,
     /// They are all the same, so that the same folder becomes the same bytes whenever it is written.
     Settled,
+    /// None is newer than this, in seconds of the epoch; what was older stays.
+    Clamped(u64),
 }
 
 /// Writes a folder as an ext4. Blocks of 4 KiB, as on any disk that grows up; the guest grows it to its disk.
@@ -140,7 +96,11 @@ pub(super) async fn write(
         move || {
             // In this order: reading changes when a file was read.
             let uuid = stable::uuid(&tree)?;
-            let inodes = if times == Times::Settled { stable::settle_tree(&tree)? } else { 0 };
+            let inodes = match times {
+                Times::Kept => 0,
+                Times::Settled => stable::settle_tree(&tree, 0)?,
+                Times::Clamped(newest) => stable::settle_tree(&tree, newest)?,
+            };
             Ok::<_, ImageError>((uuid, inodes))
         }
     };
@@ -155,7 +115,7 @@ pub(super) async fn write(
         .arg(format!("{}k", size.get() >> 10))
         .limit(Duration::from_mins(10));
     tool.run().await?;
-    if times == Times::Settled {
+    if times != Times::Kept {
         stable::settle_filesystem(to, inodes, tools).await?;
     }
     Ok(())
@@ -178,24 +138,6 @@ mod tests {
         for init in ["sbin/init", "bin/init", "init", "etc/init"] {
             assert!(!tree.join(init).exists(), "{init} would become the first process");
         }
-        std::fs::remove_dir_all(&tree).unwrap();
-    }
-
-    #[test]
-    fn a_debian_lets_root_sit_at_its_serial_line_and_nobody_elsewhere() {
-        let tree = std::env::temp_dir().join(format!("minions-seats-{}", std::process::id()));
-        let units = tree.join("etc/systemd/system");
-        files::make_dir(&units).unwrap();
-        // As after a build that was given up.
-        for _ in 0..2 {
-            seats(&tree).unwrap();
-        }
-        assert_eq!(std::fs::read_link(units.join("getty@.service")).unwrap(), Path::new("/dev/null"));
-        assert!(!units.join("serial-getty@.service").exists(), "it is the distribution's");
-        let login = std::fs::read_to_string(units.join("serial-getty@.service.d/autologin.conf")).unwrap();
-        let commands: Vec<_> = login.lines().filter(|line| line.starts_with("ExecStart=")).collect();
-        assert_eq!(commands[0], "ExecStart=", "what the unit says itself would come first");
-        assert!(commands[1].contains("--autologin root") && commands.len() == 2, "{login}");
         std::fs::remove_dir_all(&tree).unwrap();
     }
 

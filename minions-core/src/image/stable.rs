@@ -83,16 +83,22 @@ pub(super) fn uuid(tree: &Path) -> Result<String, ImageError> {
     Ok(text)
 }
 
-/// Sets when everything in a folder was read and changed last. How many inodes it takes.
-pub(super) fn settle_tree(tree: &Path) -> Result<usize, ImageError> {
+/// Sets when everything in a folder was read last, and when it was changed where that is newer than this many seconds of the
+/// epoch. How many inodes it takes.
+pub(super) fn settle_tree(tree: &Path, newest: u64) -> Result<usize, ImageError> {
     let io = ImageError::io("set the times of", tree);
-    let at = Timespec { tv_sec: MADE, tv_nsec: 0 };
-    let times = Timestamps { last_access: at, last_modification: at };
+    let newest = i64::try_from(newest).unwrap_or(i64::MAX).max(MADE);
+    let at = |tv_sec| Timespec { tv_sec, tv_nsec: 0 };
     let mut inodes = BTreeSet::new();
     for path in below(tree).map_err(&io)? {
+        let meta = std::fs::symlink_metadata(&path).map_err(&io)?;
+        let times = Timestamps { last_access: at(newest), last_modification: at(meta.mtime().min(newest)) };
         utimensat(CWD, &path, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(|error| io(error.into()))?;
-        inodes.insert(std::fs::symlink_metadata(&path).map_err(&io)?.ino());
+        inodes.insert(meta.ino());
     }
+    // The folder itself becomes the root.
+    let times = Timestamps { last_access: at(newest), last_modification: at(newest) };
+    utimensat(CWD, tree, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(|error| io(error.into()))?;
     Ok(inodes.len())
 }
 

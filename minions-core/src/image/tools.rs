@@ -16,6 +16,8 @@ pub struct ImageTools {
     pub debugfs: Option<PathBuf>,
     /// Makes a Debian.
     pub mmdebstrap: Option<PathBuf>,
+    /// Runs a program of a Debian that is being made.
+    pub chroot: Option<PathBuf>,
     /// Fetches the kernel's package.
     pub apt_get: Option<PathBuf>,
     /// Knows its exact name.
@@ -34,6 +36,7 @@ impl ImageTools {
             mke2fs: find("mke2fs"),
             debugfs: find("debugfs"),
             mmdebstrap: find("mmdebstrap"),
+            chroot: find("chroot"),
             apt_get: find("apt-get"),
             apt_cache: find("apt-cache"),
             dpkg: find("dpkg"),

@@ -14,8 +14,10 @@ pub enum Image {
     List,
     /// Make an image and give it to the service on this machine
     #[command(after_help = "Examples:
-  minions image build busybox                tiny, for a look around
-  sudo -E minions image build debian         Debian 12 with systemd; needs mmdebstrap and root")]
+  minions image build busybox                          tiny, for a look around
+  sudo -E minions image build debian                   Debian 12 with systemd; needs mmdebstrap and root
+  sudo -E minions image build debian --package git,vim --user ann
+  sudo -E minions image build debian --snapshot 20261101T000000Z")]
     Build {
         /// Which
         #[arg(value_enum)]
@@ -26,6 +28,8 @@ pub enum Image {
         /// Where Debian's packages come from
         #[arg(long, value_name = "URL")]
         mirror: Option<String>,
+        #[command(flatten)]
+        debian: Debian,
         #[command(flatten)]
         making: Making,
     },
@@ -52,6 +56,27 @@ pub enum Recipe {
     Debian,
     /// A static busybox and nothing else
     Busybox,
+}
+
+/// What a Debian is like.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "A Debian")]
+pub struct Debian {
+    /// Who may do everything with sudo, without a password
+    #[arg(long, value_name = "NAME", default_value = "debian")]
+    pub user: String,
+    /// Have nobody but root
+    #[arg(long, conflicts_with = "user")]
+    pub no_user: bool,
+    /// The language of its programs, such as de_DE.UTF-8
+    #[arg(long, default_value = "C.UTF-8")]
+    pub locale: String,
+    /// More packages
+    #[arg(long = "package", value_name = "NAME", value_delimiter = ',')]
+    pub packages: Vec<String>,
+    /// Packages as they were then, from snapshot.debian.org, such as 20261101T000000Z; the same ones become the same image
+    #[arg(long, value_name = "TIME", conflicts_with = "mirror")]
+    pub snapshot: Option<String>,
 }
 
 /// What every new image needs.

@@ -17,7 +17,7 @@ use minions_core::service::VmRef;
 use minions_core::types::{ByteSize, Ipv4Cidr, NewVmName, OperationId, VmId};
 
 pub use disk::{DeleteDisk, Disk};
-pub use image::{Image, Making, Recipe};
+pub use image::{Debian, Image, Making, Recipe};
 pub use inside::{Console, Copy, Exec, Forward, Logs};
 pub use life::{Act, Create, Destroy, List, One, Rebase, Rename, Resize, Stop, Wait, WaitFor, Waiting};
 pub use service::{Config, Context, Doctor, Events, Host, Init, Place, Serve, Token};

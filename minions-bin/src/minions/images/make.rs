@@ -5,12 +5,13 @@ use std::process::ExitCode;
 
 use minions_core::config::Environment;
 use minions_core::error::{Error, Result};
-use minions_core::image::{self, BuildConfig, ImageTools, ImportConfig, KernelFiles, Progress};
+use minions_core::image::{self, BuildConfig, DebianConfig, ImageTools, ImportConfig, KernelFiles};
 use minions_core::service::ControlPlane;
 use minions_core::types::{ByteSize, ImageBundle, ImageDefaults, Vcpus, check_tag};
 
-use crate::cli::{Global, Making, Recipe};
+use crate::cli::{Debian, Global, Making, Recipe};
 use crate::client::Client;
+use crate::follow::Progress;
 use crate::output::{Failure, Outcome, Output};
 use crate::place::DEFAULT_DIR;
 use crate::serve::Folder;
@@ -55,6 +56,22 @@ impl Place {
     }
 }
 
+/// What the words and the environment say about a Debian.
+pub fn debian(words: Debian, environment: &Environment) -> Result<DebianConfig> {
+    let newest = environment.source_date_epoch.as_deref().map(|text| {
+        let message = "SOURCE_DATE_EPOCH is not a number of seconds; set it to one, or unset it";
+        text.parse().map_err(|_| Error::invalid("SOURCE_DATE_EPOCH", message))
+    });
+    Ok(DebianConfig {
+        user: (!words.no_user).then_some(words.user),
+        locale: words.locale,
+        packages: words.packages,
+        snapshot: words.snapshot,
+        newest: newest.transpose()?,
+    })
+}
+
+#[expect(clippy::too_many_arguments, reason = "each is a word that was typed")]
 pub async fn build(
     client: &Client,
     output: &Output,
@@ -63,6 +80,7 @@ pub async fn build(
     recipe: Recipe,
     root_size: Option<ByteSize>,
     mirror: Option<String>,
+    debian: &DebianConfig,
 ) -> Outcome {
     let (name, size, defaults) = match recipe {
         Recipe::Debian => (image::DEBIAN, ByteSize::gib(1), ImageDefaults::default()),
@@ -70,11 +88,13 @@ pub async fn build(
     };
     let mut config = place.config(making, name, defaults, root_size.unwrap_or(size))?;
     config.mirror = mirror;
-    let progress = |step: Progress| tell(output, &step);
+    let progress = Progress::new(output, "making the image");
+    let tell = |step: image::Progress| tell(output, &progress, &step);
     let bundle = match recipe {
-        Recipe::Debian => image::build_debian(&config, &progress).await?,
-        Recipe::Busybox => image::build_busybox(&config, &progress).await?,
+        Recipe::Debian => image::build_debian(&config, debian, &tell).await?,
+        Recipe::Busybox => image::build_busybox(&config, &tell).await?,
     };
+    progress.clear();
     hand_over(client, output, &bundle, &config.work_dir).await
 }
 
@@ -82,7 +102,9 @@ pub async fn import(client: &Client, output: &Output, place: &Place, making: Mak
     let name = file.file_stem().and_then(|name| name.to_str()).unwrap_or("imported").to_owned();
     let build = place.config(making, &name, ImageDefaults::default(), ByteSize::default())?;
     let config = ImportConfig { root: absolute(file)?, build };
-    let bundle = image::import(&config, &|step| tell(output, &step)).await?;
+    let progress = Progress::new(output, "making the image");
+    let bundle = image::import(&config, &|step| tell(output, &progress, &step)).await?;
+    progress.clear();
     hand_over(client, output, &bundle, &config.build.work_dir).await
 }
 
@@ -96,8 +118,14 @@ fn small() -> ImageDefaults {
     }
 }
 
-fn tell(output: &Output, step: &Progress) {
-    output.note(&format!("[{}/{}] {}", step.number, step.of, step.step));
+/// Where a person watches, the line says which step it is, and for how long; else each step is a line.
+fn tell(output: &Output, progress: &Progress, step: &image::Progress) {
+    let text = format!("[{}/{}] {}", step.number, step.of, step.step);
+    if output.lively {
+        progress.show(&text);
+    } else {
+        output.note(&text);
+    }
 }
 
 async fn hand_over(client: &Client, output: &Output, bundle: &ImageBundle, work: &Path) -> Outcome {

@@ -16,8 +16,9 @@ use crate::output::{Outcome, Output};
 pub async fn run(client: &Client, output: &Output, verb: Image, global: &Global, environment: &Environment) -> Outcome {
     let place = || make::Place::new(global, environment);
     match verb {
-        Image::Build { recipe, root_size, mirror, making } => {
-            make::build(client, output, &place()?, making, recipe, root_size, mirror).await
+        Image::Build { recipe, root_size, mirror, debian, making } => {
+            let debian = make::debian(debian, environment)?;
+            make::build(client, output, &place()?, making, recipe, root_size, mirror, &debian).await
         }
         Image::Import { file, making } => make::import(client, output, &place()?, making, &file).await,
         Image::List => list(client, output).await,
