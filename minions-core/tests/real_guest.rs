@@ -23,14 +23,16 @@ use minions_core::guest::vsock::VsockChannel;
 use minions_core::guest::{GuestChannel, GuestChannelExt, GuestReady};
 use minions_core::hypervisor::qemu::{Accel, QemuConfig, QemuHypervisor};
 use minions_core::hypervisor::{Hypervisor, VmmConfig, VmmPhase};
-use minions_core::image::{BUSYBOX, BuildConfig, DEBIAN, DebianConfig, Progress, build_busybox, build_debian};
+use minions_core::image::{
+    BUSYBOX, BakeConfig, BuildConfig, DEBIAN, DebianConfig, Progress, bake_agent, build_busybox, build_debian,
+};
 use minions_core::network::user::{UserNetwork, UserNetworkConfig};
 use minions_core::network::{Network, PortConfig};
 use minions_core::storage::file::FileStorage;
 use minions_core::storage::{Storage, StorageExt, VolumeConfig, VolumeSource};
 use minions_core::types::{
-    AgentSecret, ByteSize, Cid, DiskAttachment, DiskRole, ImageDefaults, ImageInfo, MacAddr, PortPolicy, StopHow,
-    Vcpus, VmId, VolumeId,
+    AgentSecret, ByteSize, Cid, DiskAttachment, DiskRole, ImageBundle, ImageDefaults, ImageInfo, MacAddr, PortPolicy,
+    StopHow, Vcpus, VmId, VolumeId,
 };
 
 fn cx() -> CallCx {
@@ -72,9 +74,8 @@ impl Host {
         }
     }
 
-    /// Builds an image and takes it in.
-    async fn image(&self, lab: &Lab, name: &str, size: ByteSize) -> ImageInfo {
-        let build = BuildConfig {
+    fn build(&self, lab: &Lab, name: &str, size: ByteSize) -> BuildConfig {
+        BuildConfig {
             name: name.to_owned(),
             work_dir: self.dir.join("w"),
             agent: lab.agent(),
@@ -84,15 +85,24 @@ impl Host {
             tools: lab.tools(),
             mirror: None,
             defaults: ImageDefaults::default(),
-        };
+        }
+    }
+
+    /// Builds an image and takes it in.
+    async fn image(&self, lab: &Lab, name: &str, size: ByteSize) -> ImageInfo {
+        let build = self.build(lab, name, size);
         let said = |progress: Progress| eprintln!("{}/{} {}", progress.number, progress.of, progress.step);
         let built = match name {
             DEBIAN => build_debian(&build, &DebianConfig::default(), &said).await,
             _ => build_busybox(&build, &said).await,
         };
         let bundle = built.unwrap_or_else(|error| panic!("{}", error.chain()));
-        self.storage.ensure_image(&cx(), &bundle).await.unwrap();
-        std::fs::remove_dir_all(&build.work_dir).unwrap();
+        self.take_in(&bundle, &build.work_dir).await
+    }
+
+    async fn take_in(&self, bundle: &ImageBundle, work_dir: &Path) -> ImageInfo {
+        self.storage.ensure_image(&cx(), bundle).await.unwrap();
+        std::fs::remove_dir_all(work_dir).unwrap();
         self.storage.images(&cx()).await.unwrap().remove(0)
     }
 
@@ -120,7 +130,7 @@ impl Host {
             id: self.id,
             epoch,
             vcpus: Vcpus(1),
-            memory: ByteSize::mib(if image.name == DEBIAN { 512 } else { 256 }),
+            memory: ByteSize::mib(if image.name == BUSYBOX { 256 } else { 512 }),
             boot: image.boot.clone(),
             cmdline: image.defaults.cmdline.clone(),
             hostname: "web".to_owned(),
@@ -148,18 +158,22 @@ impl Host {
     }
 
     async fn run(&self, words: &[&str]) -> String {
+        self.try_run(words).await.unwrap()
+    }
+
+    async fn try_run(&self, words: &[&str]) -> minions_core::Result<String> {
         let call = GuestCall::Exec(ExecRequest::new(words.iter().copied()));
-        let io = self.guests.open(&cx(), self.id, &self.secret, &call).await.unwrap();
+        let io = self.guests.open(&cx(), self.id, &self.secret, &call).await?;
         let (_input, mut output) = exec(io);
         let mut text = Vec::new();
-        while let Some(item) = output.next().await.unwrap() {
+        while let Some(item) = output.next().await? {
             match item {
                 ExecItem::Stdout(bytes) | ExecItem::Stderr(bytes) => text.extend_from_slice(&bytes),
                 ExecItem::End(end) => text.extend(format!("[{}]", end.exit_code()).bytes()),
                 ExecItem::Started { .. } => {}
             }
         }
-        String::from_utf8(text).unwrap()
+        Ok(String::from_utf8(text).unwrap())
     }
 }
 
@@ -287,6 +301,89 @@ async fn a_debian_of_our_own_boots_its_systemd_with_the_agent_beside_it() {
         eprintln!("SKIP {NAME}: apt in the guest has no way to a mirror: {said}");
     }
     // The power button is heard: the guest goes by itself, long before its grace is over.
+    let asked = CallCx::new("stop", Duration::from_secs(100));
+    host.hypervisor.ensure_absent(&asked, host.id, &StopHow::Graceful { grace_ms: 90_000 }).await.unwrap();
+    eprintln!("{:?} of the deadline were left", asked.left());
+    assert!(asked.left() > Duration::from_secs(10), "it did not hear the button");
+    host.guests.ensure_absent(&cx(), host.id).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "slow: asks Debian's mirror for a kernel and an init, and boots them"]
+async fn an_image_with_a_kernel_and_an_init_of_its_own_has_the_agent_as_a_service() {
+    const NAME: &str = "an_image_with_a_kernel_and_an_init_of_its_own_has_the_agent_as_a_service";
+    let Some(lab) = Lab::find(NAME) else { return };
+    let Some(mmdebstrap) = lab.tools().mmdebstrap else {
+        eprintln!("SKIP {NAME}: no mmdebstrap here: apt-get install mmdebstrap");
+        return;
+    };
+    let folder = lab::folder("own");
+    let _leftovers = lab::Leftovers(folder.path().to_owned());
+    let host = Host::open(&lab, folder.path()).await;
+    // What somebody else made: a Debian with its own kernel, whose disks are named as on their machine.
+    let source = folder.path().join("theirs.tar");
+    let packages = "systemd-sysv,udev,dbus,kmod,iproute2,procps,linux-image-cloud-amd64,initramfs-tools,zstd";
+    #[expect(clippy::disallowed_methods, reason = "somebody else's way to an image")]
+    let made = std::process::Command::new(mmdebstrap)
+        .args(["--quiet", "--variant=minbase", &format!("--include={packages}")])
+        .arg("--customize-hook=echo UUID=0-0 / ext4 defaults 0 1 >$1/etc/fstab")
+        .args(["bookworm".as_ref(), source.as_os_str()])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let build = host.build(&lab, "own", ByteSize::mib(1536));
+    let config = BakeConfig { source: source.clone(), build };
+    let bundle =
+        bake_agent(&config, &|progress| eprintln!("{}/{} {}", progress.number, progress.of, progress.step)).await;
+    let bundle = bundle.unwrap_or_else(|error| panic!("{}", error.chain()));
+    std::fs::remove_file(source).unwrap();
+    let image = host.take_in(&bundle, &config.build.work_dir).await;
+
+    let mut vm = host.config(&image, 1).await;
+    vm.memory = ByteSize::mib(768);
+    let ready = host.boot(&vm).await;
+    eprintln!("{ready:?}");
+    assert!(ready.root.contains("/dev/vda"), "{ready:?}");
+    let wait = "until [ -S /run/systemd/private ]; do sleep 0.2; done; systemctl is-system-running --wait";
+    let state = host.run(&["sh", "-c", wait]).await;
+    assert!(state.starts_with("running\n"), "{state}{}", host.run(&["systemctl", "--failed", "--no-pager"]).await);
+    for (words, wanted) in [
+        // Its own kernel with its own modules, and its own init; the agent is a service of that.
+        ("readlink /proc/1/exe; test -d /lib/modules/$(uname -r)", "/usr/lib/systemd/systemd\n[0]"),
+        ("systemctl show -p ActiveState -p NRestarts minions-agent", "NRestarts=0\nActiveState=active\n[0]"),
+        ("ps -o args= -p $(systemctl show -p MainPID --value minions-agent)", "minions-agent service\n[0]"),
+        // It has proven itself with a secret that nobody else finds.
+        ("ls /dev/minions /minions; stat -c %a /run/minions /run/minions/secret", "700\n600\n[0]"),
+        ("grep -c 5a5a /proc/cmdline", "0\n[1]"),
+        // It has joined the machine to its host: name, network, resolvers, data disk.
+        ("hostname; cat /etc/hostname /etc/resolv.conf", "web\nweb\nnameserver 10.213.0.3\n[0]"),
+        ("ip -o -4 addr show scope global | grep -c 10.213.0.20/16; ip route | grep -c 'via 10.213.0.2'", "1\n1\n[0]"),
+        ("grep -c '^/dev/vdb /data ext4 rw' /proc/mounts; cat /proc/swaps | wc -l", "1\n1\n[0]"),
+        ("tail -c 33 /etc/machine-id | wc -c", "33\n[0]"),
+    ] {
+        let said = host.run(&["sh", "-c", words]).await;
+        let said: String = said.lines().filter(|line| !line.starts_with("ls: ")).collect::<Vec<_>>().join("\n");
+        assert_eq!(said, wanted.trim_end(), "{words}");
+    }
+    let grown = host.run(&["sh", "-c", "df --output=size -BM / | tail -n 1 | tr -dc 0-9"]).await;
+    let size: u64 = grown.trim_end_matches("[0]").parse().unwrap();
+    assert!(size > 2800, "{size} MiB of root file system on a disk of 3 GiB");
+    // An agent that dies is started again, and so is the service, with the same proof.
+    host.run(&["sh", "-c", "echo kept > /data/note; sync"]).await;
+    for end in ["kill -9 $(pgrep -f '^minions-agent serve')", "systemctl restart minions-agent"] {
+        // Whoever is asked may be gone before it has answered.
+        let _ = host.try_run(&["sh", "-c", end]).await;
+        let until = CallCx::new("back", Duration::from_secs(60));
+        let said = loop {
+            match host.try_run(&["cat", "/data/note"]).await {
+                Ok(said) => break said,
+                Err(error) => assert!(!until.left().is_zero(), "{end}: {}", error.chain()),
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        };
+        assert_eq!(said, "kept\n[0]", "{end}");
+    }
+    // It goes by its own init when it is asked to.
     let asked = CallCx::new("stop", Duration::from_secs(100));
     host.hypervisor.ensure_absent(&asked, host.id, &StopHow::Graceful { grace_ms: 90_000 }).await.unwrap();
     eprintln!("{:?} of the deadline were left", asked.left());

@@ -18,6 +18,7 @@ mod power;
 mod secret;
 mod serve;
 mod server;
+mod service;
 mod status;
 mod supervise;
 

@@ -7,7 +7,7 @@ use super::log::say;
 use super::status::micros_since_boot;
 use super::{
     AGENT_PORT, Agent, AgentOptions, Announcement, Door, Machine, ReadyDoor, announce, console, init, listen,
-    read_secret, supervise,
+    read_secret, service, supervise,
 };
 use crate::api::guest::Nonce;
 use crate::api::guest::handshake::AgentIdentity;
@@ -17,6 +17,7 @@ use crate::types::{AgentSecret, BootMark};
 const USAGE: &str = "\
 usage: minions-agent serve [options]      serves this guest's host
        minions-agent supervise [options]  the same, started again whenever it ends
+       minions-agent service              the same, in an image that boots with its own kernel and init
        minions-agent version
 as process 1 of an initrd it boots the guest
 
@@ -100,6 +101,7 @@ pub fn main(words: Vec<String>) -> ExitCode {
     let mut words = words.into_iter();
     let done = match words.next().as_deref() {
         Some("serve") => ServeOptions::parse(words).and_then(|options| blocking(serve(options))),
+        Some("service") => service::run(),
         Some("supervise") => blocking(supervise(words.collect())),
         // What the first process starts at its console; nobody else has a use for it.
         Some(console::WORD) => console::shell(words.next()),

@@ -1,15 +1,17 @@
-//! The three ways to an image.
+//! The ways to an image.
 
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::bake;
 use super::bundle::{self, bundle};
 use super::debian::{self, DebianConfig};
 use super::error::ImageError;
 use super::initrd::write_initrd;
 use super::kernel::fetch_kernel;
+use super::kernel_check::check_kernel;
 use super::rootfs::{self, Times};
-use super::{BuildConfig, ImportConfig, OnProgress, Progress};
+use super::{BakeConfig, BuildConfig, ImportConfig, OnProgress, Progress};
 use crate::error::Result;
 use crate::host::files;
 use crate::types::{BootFiles, ImageBundle};
@@ -74,6 +76,26 @@ pub async fn import(config: &ImportConfig, on_progress: OnProgress<'_>) -> Resul
     finish(&config.build, config.root.clone(), &mut steps).await
 }
 
+/// An image that boots with a kernel, an initrd and an init of its own, with our agent as a service in it. Needs root.
+pub async fn bake_agent(config: &BakeConfig, on_progress: OnProgress<'_>) -> Result<ImageBundle> {
+    let mut steps = Steps { on: on_progress, number: 0, of: 4 };
+    let build = &config.build;
+    prepare(build)?;
+    steps.begin("copy what is in it");
+    let tree = build.work_dir.join("tree");
+    bake::copy(&config.source, &tree, &build.tools).await?;
+    steps.begin("put the agent in");
+    let (path, agent, work) = (tree.clone(), build.agent.clone(), build.work_dir.clone());
+    let boot = crate::host::blocking(move || Ok(bake::bake(&path, &agent, &work)?)).await?;
+    check_kernel(&boot.kernel).await?;
+    steps.begin("make the root filesystem");
+    let root = filesystem(build, &tree, Times::Kept).await?;
+    steps.begin("name it by its content");
+    let mut defaults = build.defaults.clone();
+    defaults.cmdline = [bake::CMDLINE, &defaults.cmdline].join(" ").trim_end().to_owned();
+    bundle(&build.name, root, BootFiles { kernel: boot.kernel, initrd: boot.initrd }, defaults).await
+}
+
 /// Guests mount their root as an ext4: anything else would only fail in each of them.
 fn is_ext4(file: &Path) -> Result<(), ImageError> {
     /// Where the superblock has its magic number.
@@ -113,7 +135,10 @@ async fn filesystem(config: &BuildConfig, tree: &Path, times: Times) -> Result<P
 async fn finish(config: &BuildConfig, root: PathBuf, steps: &mut Steps<'_>) -> Result<ImageBundle> {
     steps.begin("fetch the kernel");
     let kernel = match &config.kernel {
-        Some(kernel) => kernel.clone(),
+        Some(kernel) => {
+            check_kernel(&kernel.kernel).await?;
+            kernel.clone()
+        }
         None => fetch_kernel(&config.kernel_cache, &config.tools).await?,
     };
     steps.begin("make the initrd");

@@ -29,6 +29,16 @@ pub(super) enum ImageError {
     Source { what: &'static str, path: PathBuf, why: &'static str },
     #[error("{field} cannot be {value:?}: {want}")]
     Word { field: &'static str, value: String, want: &'static str },
+    #[error("{path} {why}")]
+    Kernel { path: PathBuf, why: &'static str },
+    #[error(
+        "there is no systemd, OpenRC or inittab in it, so nothing would start the agent; with our kernel and initrd it boots as it is: minions image import"
+    )]
+    NoInit,
+    #[error(
+        "there is no kernel with its initrd in its boot folder (vmlinuz-X and initrd.img-X or initramfs-X.img); install one in it, or boot it with ours: minions image import"
+    )]
+    NoBoot,
     #[error("a program of the build failed")]
     Command(#[from] CommandError),
     #[error("cannot {what} {path}")]
@@ -48,6 +58,8 @@ impl From<ImageError> for Error {
             ImageError::Program { .. } => Self::new(ErrorKind::Unsupported, text).with_reason("host_misconfigured"),
             ImageError::NotStatic { .. } => Self::invalid("agent", text),
             ImageError::Source { what, .. } => Self::invalid(what, text).with_reason("image_invalid"),
+            ImageError::Kernel { .. } => Self::invalid("kernel", text).with_reason("kernel_invalid"),
+            ImageError::NoInit | ImageError::NoBoot => Self::invalid("source", text).with_reason("image_invalid"),
             ImageError::Word { field, .. } => Self::invalid(field, text),
             ImageError::NotRoot => Self::new(ErrorKind::Denied, text),
             ImageError::NoModule(_) | ImageError::BadModule(_) | ImageError::NoKernel(_) => {

@@ -3,12 +3,14 @@
 //! What comes out is an [`ImageBundle`](crate::types::ImageBundle), whose files lie in the folder that the build works in; a storage takes them
 //! in by their content. The folder is the caller's to remove afterwards.
 
+mod bake;
 mod build;
 mod bundle;
 mod debian;
 mod error;
 mod initrd;
 mod kernel;
+mod kernel_check;
 mod modules;
 mod rootfs;
 mod stable;
@@ -19,11 +21,12 @@ use std::path::PathBuf;
 
 use crate::types::{ByteSize, ImageDefaults};
 
-pub use build::{build_busybox, build_debian, import};
+pub use build::{bake_agent, build_busybox, build_debian, import};
 pub use bundle::bundle;
 pub use debian::DebianConfig;
 pub use initrd::write_initrd;
 pub use kernel::{KernelFiles, fetch_kernel};
+pub use kernel_check::{KernelFormat, KernelInfo, check_kernel, check_kernel_bytes};
 pub use tools::ImageTools;
 
 /// The same image as [`build_busybox`] makes is called so.
@@ -62,6 +65,15 @@ pub struct ImportConfig {
     /// The raw filesystem. It is only read.
     pub root: PathBuf,
     /// Everything else. `root_size` is not looked at.
+    pub build: BuildConfig,
+}
+
+/// How a root that boots by itself becomes an image.
+#[derive(Clone, Debug)]
+pub struct BakeConfig {
+    /// A folder or a tar archive with a root in it, a kernel and its initrd in its `boot`. It is only read.
+    pub source: PathBuf,
+    /// Everything else. `kernel`, `kernel_cache` and `mirror` are not looked at.
     pub build: BuildConfig,
 }
 

@@ -18,6 +18,10 @@ pub struct ImageTools {
     pub mmdebstrap: Option<PathBuf>,
     /// Runs a program of a Debian that is being made.
     pub chroot: Option<PathBuf>,
+    /// Copies a folder.
+    pub cp: Option<PathBuf>,
+    /// Unpacks an archive.
+    pub tar: Option<PathBuf>,
     /// Fetches the kernel's package.
     pub apt_get: Option<PathBuf>,
     /// Knows its exact name.
@@ -37,6 +41,8 @@ impl ImageTools {
             debugfs: find("debugfs"),
             mmdebstrap: find("mmdebstrap"),
             chroot: find("chroot"),
+            cp: find("cp"),
+            tar: find("tar"),
             apt_get: find("apt-get"),
             apt_cache: find("apt-cache"),
             dpkg: find("dpkg"),

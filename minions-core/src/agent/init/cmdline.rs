@@ -10,6 +10,7 @@
 //! | `minions.dns=1.1.1.1,8.8.8.8` | resolvers |
 //! | `minions.mac=02:…` | which interface; the first where it is not said |
 //! | `minions.host=web` | the host name |
+//! | `minions.next=/init` | we only leave the secret, and the image's own initrd goes on with this program |
 //! | `minions.init=auto` | `auto`, `none`, or the path of the image's init |
 
 use std::net::Ipv4Addr;
@@ -50,34 +51,46 @@ pub enum InitChoice {
     Path(String),
 }
 
+/// The value of one of our words; as with the kernel, the last one counts.
+fn value(text: &str, name: &str) -> Option<String> {
+    let found = |word: &str| word.strip_prefix("minions.")?.strip_prefix(name)?.strip_prefix('=').map(str::to_owned);
+    text.split_ascii_whitespace().filter_map(found).next_back().filter(|value| !value.is_empty())
+}
+
+fn bad(name: &'static str) -> Error {
+    Error::invalid(name, format!("the kernel's command line has a bad {name}"))
+}
+
+/// The program of the image's own initrd that goes on after us; `None` where the initrd is ours.
+pub fn next(text: &str) -> Result<Option<String>> {
+    match value(text, "next") {
+        Some(path) if path.starts_with('/') => Ok(Some(path)),
+        Some(_) => Err(bad("next")),
+        None => Ok(None),
+    }
+}
+
 impl BootPlan {
     /// Reads a command line. Words that are not ours are the kernel's.
     pub fn parse(text: &str) -> Result<Self> {
-        let word = |name: &str| {
-            // As with the kernel, the last one counts.
-            let found =
-                |word: &'_ str| word.strip_prefix("minions.")?.strip_prefix(name)?.strip_prefix('=').map(str::to_owned);
-            text.split_ascii_whitespace().filter_map(found).next_back().filter(|value| !value.is_empty())
-        };
-        let bad =
-            |name: &'static str| move || Error::invalid(name, format!("the kernel's command line has a bad {name}"));
-        let address = |name: &'static str| word(name).map(|text| text.parse().map_err(|_| bad(name)())).transpose();
+        let word = |name: &str| value(text, name);
+        let address = |name: &'static str| word(name).map(|text| text.parse().map_err(|_| bad(name))).transpose();
         let device = |name: &'static str| match word(name) {
             Some(path) if path.starts_with("/dev/") => Ok(Some(path)),
-            Some(_) => Err(bad(name)()),
+            Some(_) => Err(bad(name)),
             None => Ok(None),
         };
         let ip = |text: String| {
             let (ip, prefix) = text.split_once('/')?;
             Some((ip.parse().ok()?, prefix.parse().ok().filter(|prefix| *prefix <= 32)?))
         };
-        let dns = |text: String| text.split(',').map(|server| server.parse().map_err(|_| bad("dns")())).collect();
+        let dns = |text: String| text.split(',').map(|server| server.parse().map_err(|_| bad("dns"))).collect();
         Ok(Self {
             root: device("root")?
                 .ok_or_else(|| Error::invalid("root", "the kernel's command line names no minions.root"))?,
             root_fs: word("rootfs").unwrap_or_else(|| "ext4".to_owned()),
             data: device("data")?,
-            ip: word("ip").map(|text| ip(text).ok_or_else(bad("ip"))).transpose()?,
+            ip: word("ip").map(|text| ip(text).ok_or_else(|| bad("ip"))).transpose()?,
             gateway: address("gw")?,
             dns: word("dns").map(dns).transpose()?.unwrap_or_default(),
             mac: word("mac").map(|mac| mac.to_ascii_lowercase()),
@@ -86,7 +99,7 @@ impl BootPlan {
                 None | Some("auto") => InitChoice::Auto,
                 Some("none") => InitChoice::None,
                 Some(path) if path.starts_with('/') => InitChoice::Path(path.to_owned()),
-                Some(_) => return Err(bad("init")()),
+                Some(_) => return Err(bad("init")),
             },
         })
     }
@@ -112,6 +125,13 @@ mod tests {
         assert_eq!(plan.mac.as_deref(), Some("02:00:00:00:00:0a"));
         assert_eq!(plan.hostname.as_deref(), Some("web"));
         assert_eq!(plan.init, InitChoice::None);
+    }
+
+    #[test]
+    fn an_initrd_of_the_images_own_goes_on_only_where_that_is_said() {
+        assert_eq!(next("minions.root=/dev/vda rdinit=/minions/agent").unwrap(), None);
+        assert_eq!(next("minions.next=/x minions.next=/init quiet").unwrap().as_deref(), Some("/init"));
+        assert!(next("minions.next=init").is_err());
     }
 
     #[test]

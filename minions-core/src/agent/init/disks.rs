@@ -13,12 +13,16 @@ use crate::error::Result;
 pub(super) fn mount(plan: &BootPlan) -> Result<()> {
     device::wait(&plan.root)?;
     put(&plan.root, NEW_ROOT, &plan.root_fs, MountFlags::empty(), c"")?;
+    mount_data(plan, &format!("{NEW_ROOT}/data"))
+}
+
+/// Mounts the data disk at this place, where the machine has one.
+pub(super) fn mount_data(plan: &BootPlan, at: &str) -> Result<()> {
     let Some(data) = &plan.data else { return Ok(()) };
     device::wait(data)?;
-    let at = format!("{NEW_ROOT}/data");
     let made = blank::make(data)?;
-    match put(data, &at, "ext4", MountFlags::NOSUID | MountFlags::NODEV, c"") {
-        Ok(()) if made => crate::agent::grow::grow_mounted(&at).map(|_| ()),
+    match put(data, at, "ext4", MountFlags::NOSUID | MountFlags::NODEV, c"") {
+        Ok(()) if made => crate::agent::grow::grow_mounted(at).map(|_| ()),
         Ok(()) => Ok(()),
         Err(error) if made => Err(error),
         Err(error) => {

@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use super::cmdline::BootPlan;
-use super::mounts::NEW_ROOT;
 use crate::agent::log::say;
 
 /// Writes what differs. A file that is a link belongs to a service of the image, and is left alone.
-pub(super) fn write(plan: &BootPlan) {
-    let etc = Path::new(NEW_ROOT).join("etc");
+pub(super) fn write(plan: &BootPlan, root: &Path) {
+    let etc = root.join("etc");
     if !plan.dns.is_empty() {
         let text: String = plan.dns.iter().map(|server| format!("nameserver {server}\n")).collect();
         put(etc.join("resolv.conf"), &text);

@@ -15,7 +15,7 @@ const KNOWN: &[&str] =
     &["/sbin/init", "/lib/systemd/systemd", "/usr/lib/systemd/systemd", "/etc/init", "/bin/init", "/init"];
 
 /// How the agent is told what this boot has left for it.
-const WORDS: &[&str] = &["--report", "/run/minions/report"];
+pub(in crate::agent) const WORDS: &[&str] = &["--report", "/run/minions/report"];
 
 /// The init that the image has, as chosen.
 pub(super) fn find(choice: &InitChoice) -> Option<String> {

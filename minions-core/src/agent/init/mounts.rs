@@ -10,6 +10,9 @@ use crate::error::Result;
 /// Where the image's root is mounted until it becomes the root.
 pub(super) const NEW_ROOT: &str = "/newroot";
 
+/// Where [`early`] mounts, the last one first.
+pub(super) const EARLY: [&str; 3] = ["/dev", "/sys", "/proc"];
+
 /// What the boot itself needs.
 pub(super) fn early() -> Result<()> {
     let safe = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;

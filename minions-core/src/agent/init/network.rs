@@ -2,11 +2,16 @@
 
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType, socket};
 
 use super::cmdline::BootPlan;
+use super::uevent;
 use crate::agent::log::say;
+
+/// How long an interface may take to appear.
+const INTERFACE: Duration = Duration::from_secs(20);
 
 /// What cannot be brought up is said; the guest boots, and its agent is reached all the same.
 pub(super) fn up(plan: &BootPlan) {
@@ -34,6 +39,16 @@ pub(super) fn up(plan: &BootPlan) {
     tell("bring up the interface", raise(&socket, &name));
     if let Some(gateway) = plan.gateway {
         tell("set the way out", route(&socket, gateway));
+    }
+}
+
+/// Until the interface is there that an address is meant for: in an image that boots by itself its driver is loaded by
+/// others. One that does not come is said where it is missed.
+pub(super) fn wait(plan: &BootPlan) {
+    if plan.ip.is_some()
+        && let Err(error) = uevent::wait(INTERFACE, || interface(plan.mac.as_deref()))
+    {
+        say(format_args!("{}", error.chain()));
     }
 }
 
