@@ -351,7 +351,10 @@ async fn an_image_with_a_kernel_and_an_init_of_its_own_has_the_agent_as_a_servic
         // Its own kernel with its own modules, and its own init; the agent is a service of that.
         ("readlink /proc/1/exe; test -d /lib/modules/$(uname -r)", "/usr/lib/systemd/systemd\n[0]"),
         ("systemctl show -p ActiveState -p NRestarts minions-agent", "NRestarts=0\nActiveState=active\n[0]"),
-        ("ps -o args= -p $(systemctl show -p MainPID --value minions-agent)", "minions-agent service\n[0]"),
+        (
+            "ps -o args= -p $(systemctl show -p MainPID --value minions-agent)",
+            "/usr/local/sbin/minions-agent service\n[0]",
+        ),
         // It has proven itself with a secret that nobody else finds.
         ("ls /dev/minions /minions; stat -c %a /run/minions /run/minions/secret", "700\n600\n[0]"),
         ("grep -c 5a5a /proc/cmdline", "0\n[1]"),

@@ -7,6 +7,7 @@ mod contexts;
 mod follow;
 mod images;
 mod inside;
+mod kernels;
 mod life;
 mod output;
 mod pace;
@@ -85,6 +86,8 @@ async fn run(cli: Cli, output: &Output, environment: Environment) -> Result<Exit
         Verb::Console(args) => inside::console::run(&client()?, output, &args).await,
         Verb::Logs(args) => inside::logs::run(&client()?, output, &args).await,
         Verb::Image(verb) => images::run(&client()?, output, verb, global, &environment).await,
+        Verb::BakeAgent(args) => images::bake(&client()?, output, args, global, &environment).await,
+        Verb::Kernel(verb) => kernels::run(output, verb, global, &environment).await,
         Verb::Disk(cli::Disk::List) => life::disk::list(&client()?, output).await,
         Verb::Disk(cli::Disk::Delete(args)) => life::disk::delete(&client()?, output, &args).await,
         Verb::Host(cli::Host::Status) => service::host::run(&client()?, output).await,

@@ -76,6 +76,17 @@ fn rows(verb: &str, dir: &Path) -> Vec<Row> {
         "image list" => vec![run(&["image", "list"], true)],
         "image build" => vec![run(&["image", "build", "busybox", "--agent", &hostile], false)],
         "image import" => vec![run(&["image", "import", &hostile, "--agent", &path("evil.toml")], false)],
+        "bake-agent" => vec![run(&["bake-agent", &hostile, "--agent", &path("evil.toml")], false)],
+        "kernel list" => vec![run(&["kernel", "list"], false)],
+        "kernel check" => {
+            vec![run(&["kernel", "check", &hostile], false), run(&["kernel", "check", &path("evil.toml")], false)]
+        }
+        "kernel config" => vec![run(&["kernel", "config"], false)],
+        "kernel fetch" => vec![],
+        "kernel import" => {
+            vec![run(&["kernel", "import", &hostile, "--kernel", &hostile, "--modules", &hostile], false)]
+        }
+        "kernel delete" => vec![run(&["kernel", "delete", &hostile], false)],
         "image delete" => vec![run(&["image", "delete", &hostile], false)],
         "host status" => vec![run(&["host", "status"], true)],
         "token create" => vec![run(&["token", "create", &hostile, "--file", &path("tokens")], false)],
@@ -275,6 +286,8 @@ fn bad_13_no_verb_believes_a_server_that_lies() {
                     .contains(&verb.as_str())
                     || verb.starts_with("image ") && verb != "image list"
                     || verb.starts_with("context ")
+                    || verb.starts_with("kernel ")
+                    || verb == "bake-agent"
                     || words.iter().any(|word| word.contains('\u{1b}'))
                 {
                     continue;

@@ -49,9 +49,12 @@ pub async fn check_kernel(file: &Path) -> Result<KernelInfo> {
     let path = file.to_owned();
     blocking(move || {
         let io = ImageError::io("read", &path);
-        let file = files::open_read(&path).map_err(&io)?;
-        let meta = file.metadata().map_err(&io)?;
         let refused = |why| ImageError::Kernel { path: path.clone(), why };
+        let file = files::open_read(&path).map_err(|error| match error.raw_os_error() {
+            Some(libc::ELOOP) => refused("is a symbolic link; give the file itself"),
+            _ => io(error),
+        })?;
+        let meta = file.metadata().map_err(&io)?;
         if !meta.is_file() {
             return Err(refused("is not a regular file").into());
         }
@@ -196,14 +199,14 @@ fn has_pvh(notes: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     fn set(bytes: &mut [u8], at: usize, value: u64, width: usize) {
         bytes[at..at + width].copy_from_slice(&value.to_le_bytes()[..width]);
     }
 
-    fn vmlinuz() -> Vec<u8> {
+    pub fn vmlinuz() -> Vec<u8> {
         let mut bytes = vec![0; 4096];
         bytes[0x202..0x206].copy_from_slice(b"HdrS");
         for (at, value, width) in [
@@ -221,7 +224,7 @@ mod tests {
         bytes
     }
 
-    fn vmlinux() -> Vec<u8> {
+    pub fn vmlinux() -> Vec<u8> {
         let mut bytes = vec![0; 4096];
         bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
         for (at, value, width) in [(0x12, 62, 2), (0x20, 64, 8), (0x36, 56, 2), (0x38, 2, 2)] {

@@ -6,11 +6,13 @@
 mod bake;
 mod build;
 mod bundle;
+mod catalogue;
 mod debian;
 mod error;
 mod initrd;
 mod kernel;
 mod kernel_check;
+mod kernel_config;
 mod modules;
 mod rootfs;
 mod stable;
@@ -23,10 +25,12 @@ use crate::types::{ByteSize, ImageDefaults};
 
 pub use build::{bake_agent, build_busybox, build_debian, import};
 pub use bundle::bundle;
+pub use catalogue::{DEBIAN_CLOUD, KernelEntry, KernelSource, Kernels};
 pub use debian::DebianConfig;
 pub use initrd::write_initrd;
 pub use kernel::{KernelFiles, fetch_kernel};
 pub use kernel_check::{KernelFormat, KernelInfo, check_kernel, check_kernel_bytes};
+pub use kernel_config::{KERNEL_CONFIG, MissingOption, missing_options, needed_options};
 pub use tools::ImageTools;
 
 /// The same image as [`build_busybox`] makes is called so.

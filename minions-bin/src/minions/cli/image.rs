@@ -79,6 +79,25 @@ pub struct Debian {
     pub snapshot: Option<String>,
 }
 
+/// What `bake-agent` takes.
+#[derive(Debug, Args)]
+pub struct Bake {
+    /// A folder or a tar archive with a root in it
+    pub source: PathBuf,
+    /// Size of its root filesystem
+    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "2GiB")]
+    pub root_size: ByteSize,
+    /// Its tag
+    #[arg(long)]
+    pub name: Option<String>,
+    /// The guest agent, a static binary; looked for in DIR/bin and beside this program
+    #[arg(long, value_name = "FILE")]
+    pub agent: Option<PathBuf>,
+    /// The folder to work in
+    #[arg(long, value_name = "FOLDER")]
+    pub work_dir: Option<PathBuf>,
+}
+
 /// What every new image needs.
 #[derive(Debug, Args)]
 pub struct Making {
@@ -88,10 +107,10 @@ pub struct Making {
     /// The guest agent, a static binary; looked for in DIR/bin and beside this program
     #[arg(long, value_name = "FILE")]
     pub agent: Option<PathBuf>,
-    /// A kernel; Debian's own is fetched unless given
-    #[arg(long, value_name = "FILE", requires = "modules")]
+    /// A kernel: a name of `minions kernel list`, or a file; Debian's own is fetched unless given
+    #[arg(long, value_name = "NAME|FILE")]
     pub kernel: Option<PathBuf>,
-    /// The kernel's modules, a folder lib/modules/VERSION
+    /// The modules of a kernel that is a file, a folder lib/modules/VERSION
     #[arg(long, value_name = "FOLDER", requires = "kernel")]
     pub modules: Option<PathBuf>,
     /// The folder to work in; what is left in it speeds up the next time

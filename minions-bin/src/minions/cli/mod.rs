@@ -5,6 +5,7 @@ mod disk;
 mod documented;
 mod image;
 mod inside;
+mod kernel;
 mod life;
 mod service;
 
@@ -17,8 +18,9 @@ use minions_core::service::VmRef;
 use minions_core::types::{ByteSize, Ipv4Cidr, NewVmName, OperationId, VmId};
 
 pub use disk::{DeleteDisk, Disk};
-pub use image::{Debian, Image, Making, Recipe};
+pub use image::{Bake, Debian, Image, Making, Recipe};
 pub use inside::{Console, Copy, Exec, Forward, Logs};
+pub use kernel::Kernel;
 pub use life::{Act, Create, Destroy, List, One, Rebase, Rename, Resize, Stop, Wait, WaitFor, Waiting};
 pub use service::{Config, Context, Doctor, Events, Host, Init, Place, Serve, Token};
 
@@ -154,6 +156,19 @@ stdin is typed to its end, and then it goes on until the guest ends or the timeo
     /// Images: what VMs are made from
     #[command(subcommand)]
     Image(Image),
+    /// Make an image of a root that boots with its own kernel and init, with the agent as a service in it
+    #[command(
+        after_help = "What it is made of is a folder or a tar archive with a root in it: a kernel with its initrd in /boot, and
+systemd, OpenRC or an inittab. It is only read, and this host mounts nothing of it. Needs root.
+
+Examples:
+  sudo -E minions bake-agent ./rootfs --name own
+  docker export $(docker create mine) > mine.tar && sudo -E minions bake-agent mine.tar"
+    )]
+    BakeAgent(Bake),
+    /// Kernels: what images are made with
+    #[command(subcommand)]
+    Kernel(Kernel),
     /// Data disks that destroyed VMs left
     #[command(subcommand)]
     Disk(Disk),

@@ -5,11 +5,13 @@ use std::process::ExitCode;
 
 use minions_core::config::Environment;
 use minions_core::error::{Error, Result};
-use minions_core::image::{self, BuildConfig, DebianConfig, ImageTools, ImportConfig, KernelFiles};
+use minions_core::image::{
+    self, BakeConfig, BuildConfig, DebianConfig, ImageTools, ImportConfig, KernelFiles, Kernels,
+};
 use minions_core::service::ControlPlane;
 use minions_core::types::{ByteSize, ImageBundle, ImageDefaults, Vcpus, check_tag};
 
-use crate::cli::{Debian, Global, Making, Recipe};
+use crate::cli::{Bake, Debian, Global, Making, Recipe};
 use crate::client::Client;
 use crate::follow::Progress;
 use crate::output::{Failure, Outcome, Output};
@@ -26,7 +28,32 @@ impl Place {
         Ok(Self(Folder::at(&dir.unwrap_or_else(|| DEFAULT_DIR.into()))?))
     }
 
-    fn config(&self, making: Making, name: &str, defaults: ImageDefaults, root_size: ByteSize) -> Result<BuildConfig> {
+    /// The kernels that are kept here.
+    pub fn kernels(&self) -> Kernels {
+        Kernels::at(&self.0.dir().join("kernels"))
+    }
+
+    /// A kernel by its name, or by its files.
+    async fn kernel(&self, words: &Path, modules: Option<PathBuf>) -> Result<KernelFiles> {
+        match (words.to_str(), modules) {
+            (_, Some(modules)) => Ok(KernelFiles { kernel: absolute(words)?, modules: absolute(&modules)? }),
+            (Some(name), None) if !name.contains('/') && !words.is_file() => {
+                self.kernels().find(name, &ImageTools::find()).await
+            }
+            _ => {
+                let message = format!("{} is a file: say where its modules are with --modules", words.display());
+                Err(Error::invalid("modules", message))
+            }
+        }
+    }
+
+    async fn config(
+        &self,
+        making: Making,
+        name: &str,
+        defaults: ImageDefaults,
+        root_size: ByteSize,
+    ) -> Result<BuildConfig> {
         let agent = making.agent.unwrap_or_else(|| self.0.program("minions-agent"));
         if !agent.is_file() {
             let message = format!("{} is not there; build it, or say where it is with --agent", agent.display());
@@ -35,18 +62,20 @@ impl Place {
         let name = making.name.unwrap_or_else(|| name.to_owned());
         // Before anything is made: the name becomes part of a path below.
         check_tag(&name).map_err(|error| Error::invalid("name", format!("{error}; choose one with --name")))?;
-        let work = making.work_dir.unwrap_or_else(|| self.0.dir().join("build"));
+        // Elsewhere, what is left speeds up the next time; here, all images share one.
+        let kept = making.work_dir.as_ref().map(|work| absolute(&work.join("kernel"))).transpose()?;
         // The service opens the files by these paths.
-        let work = absolute(&work)?;
-        let kernel = making.kernel.zip(making.modules).map(|(kernel, modules)| {
-            Ok::<_, Error>(KernelFiles { kernel: absolute(&kernel)?, modules: absolute(&modules)? })
-        });
+        let work = absolute(&making.work_dir.unwrap_or_else(|| self.0.dir().join("build")))?;
+        let kernel = match making.kernel {
+            Some(kernel) => Some(self.kernel(&kernel, making.modules).await?),
+            None => None,
+        };
         Ok(BuildConfig {
             // A folder that is nobody else's: it is removed in the end.
             work_dir: work.join(format!("minions-image-{name}")),
-            kernel_cache: work.join("kernel"),
+            kernel_cache: kept.unwrap_or_else(|| self.kernels().debian_cache()),
             agent,
-            kernel: kernel.transpose()?,
+            kernel,
             name,
             root_size,
             tools: ImageTools::find(),
@@ -86,7 +115,7 @@ pub async fn build(
         Recipe::Debian => (image::DEBIAN, ByteSize::gib(1), ImageDefaults::default()),
         Recipe::Busybox => (image::BUSYBOX, ByteSize::mib(32), small()),
     };
-    let mut config = place.config(making, name, defaults, root_size.unwrap_or(size))?;
+    let mut config = place.config(making, name, defaults, root_size.unwrap_or(size)).await?;
     config.mirror = mirror;
     let progress = Progress::new(output, "making the image");
     let tell = |step: image::Progress| tell(output, &progress, &step);
@@ -100,10 +129,29 @@ pub async fn build(
 
 pub async fn import(client: &Client, output: &Output, place: &Place, making: Making, file: &Path) -> Outcome {
     let name = file.file_stem().and_then(|name| name.to_str()).unwrap_or("imported").to_owned();
-    let build = place.config(making, &name, ImageDefaults::default(), ByteSize::default())?;
+    let build = place.config(making, &name, ImageDefaults::default(), ByteSize::default()).await?;
     let config = ImportConfig { root: absolute(file)?, build };
     let progress = Progress::new(output, "making the image");
     let bundle = image::import(&config, &|step| tell(output, &progress, &step)).await?;
+    progress.clear();
+    hand_over(client, output, &bundle, &config.build.work_dir).await
+}
+
+pub async fn bake(client: &Client, output: &Output, place: &Place, args: Bake) -> Outcome {
+    if !args.source.exists() {
+        let message = format!(
+            "there is no folder or archive {}; of an image that is here, give what it was made of",
+            args.source.display()
+        );
+        return Err(Error::not_found(message).with_field("source").into());
+    }
+    let name = args.source.file_stem().and_then(|name| name.to_str()).unwrap_or("baked").to_owned();
+    let Bake { source, root_size, name: tag, agent, work_dir } = args;
+    let making = Making { name: tag, agent, kernel: None, modules: None, work_dir };
+    let build = place.config(making, &name, ImageDefaults::default(), root_size).await?;
+    let config = BakeConfig { source: absolute(&source)?, build };
+    let progress = Progress::new(output, "making the image");
+    let bundle = image::bake_agent(&config, &|step| tell(output, &progress, &step)).await?;
     progress.clear();
     hand_over(client, output, &bundle, &config.build.work_dir).await
 }

@@ -2,13 +2,15 @@
 
 mod make;
 
+pub use make::Place;
+
 use std::process::ExitCode;
 
 use minions_core::config::Environment;
 use minions_core::error::Error;
 use minions_core::service::ControlPlane;
 
-use crate::cli::{Global, Image};
+use crate::cli::{Bake, Global, Image};
 use crate::client::Client;
 use crate::clock::rfc3339;
 use crate::output::{Outcome, Output};
@@ -24,6 +26,10 @@ pub async fn run(client: &Client, output: &Output, verb: Image, global: &Global,
         Image::List => list(client, output).await,
         Image::Delete { image } => delete(client, output, &image).await,
     }
+}
+
+pub async fn bake(client: &Client, output: &Output, args: Bake, global: &Global, environment: &Environment) -> Outcome {
+    make::bake(client, output, &make::Place::new(global, environment)?, args).await
 }
 
 async fn list(client: &Client, output: &Output) -> Outcome {
