@@ -309,6 +309,25 @@ async fn a_debian_of_our_own_boots_its_systemd_with_the_agent_beside_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "slow: asks Debian's mirror for a hundred packages, twice"]
+async fn the_same_debian_becomes_the_same_image_whenever_it_is_built() {
+    const NAME: &str = "the_same_debian_becomes_the_same_image_whenever_it_is_built";
+    let Some(lab) = Lab::find(NAME) else { return };
+    let folder = lab::folder("twice");
+    let host = Host::open(&lab, folder.path()).await;
+    let build = host.build(&lab, DEBIAN, ByteSize::gib(1));
+    // The beginning of 2026: whatever the mirror has is newer, or as old as it is.
+    let which = DebianConfig { newest: Some(1_767_225_600), ..DebianConfig::default() };
+    let mut made = Vec::new();
+    for _ in 0..2 {
+        let bundle = build_debian(&build, &which, &|_| ()).await.unwrap_or_else(|error| panic!("{}", error.chain()));
+        std::fs::remove_dir_all(&build.work_dir).unwrap();
+        made.push(bundle.id);
+    }
+    assert_eq!(made[0], made[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 #[ignore = "slow: asks Debian's mirror for a kernel and an init, and boots them"]
 async fn an_image_with_a_kernel_and_an_init_of_its_own_has_the_agent_as_a_service() {
     const NAME: &str = "an_image_with_a_kernel_and_an_init_of_its_own_has_the_agent_as_a_service";
