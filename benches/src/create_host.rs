@@ -10,7 +10,7 @@ use minions_core::service::{ControlPlane, VmAction};
 use tokio::process::Command;
 
 use crate::Result;
-use crate::create_rate::create_of;
+use crate::create_rate::{create_of, new_vm};
 use crate::daemon;
 use crate::floor;
 use crate::host::{IMAGES, Kind, anyone, client};
@@ -38,7 +38,9 @@ pub async fn run(run: &Run) -> Result<Vec<Figure>> {
     let count = run.pick(40, 100);
     create_of(&plane, IMAGES[0], "warm", 20, 1).await?;
 
+    let phases = phases(&plane).await?;
     let mut figures = work(run, folder.path(), &room, &plane, &process, count).await?;
+    figures.push(phases);
     figures.extend(overhead(&plane, count).await?);
     figures.extend(destroy(&plane, folder.path()).await?);
     daemon.kill().await?;
@@ -94,6 +96,30 @@ async fn work(
         )
         .note("cp, five of ip, nft and a start of the stub take so many times as long"),
     ])
+}
+
+/// Where the time of row 1 goes.
+async fn phases(plane: &HttpControlPlane) -> Result<Figure> {
+    let mut phases: Vec<(String, Vec<f64>)> = Vec::new();
+    for number in 0..20 {
+        let operation = plane.create(&anyone(), &new_vm(&format!("phase-{number}"), Some(IMAGES[0]))?, None).await?;
+        let ended = plane.operation(&anyone(), operation.id, Duration::from_secs(60)).await?;
+        for mark in ended.timings.iter().filter(|mark| mark.is_phase()) {
+            let time = mark.micros as f64 / 1e3;
+            match phases.iter_mut().find(|(name, _)| *name == mark.name) {
+                Some((_, times)) => times.push(time),
+                None => phases.push((mark.name.to_string(), vec![time])),
+            }
+        }
+    }
+    let mut sum = 0.0;
+    let mut told = Vec::new();
+    for (name, times) in &mut phases {
+        let time = median(times);
+        sum += time;
+        told.push(format!("{name} {}", short(time)));
+    }
+    Ok(Figure::new("1", "steps of such a create, one after the other", sum, "ms", Goal::None).note(told.join(", ")))
 }
 
 /// Row 3.
