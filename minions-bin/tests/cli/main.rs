@@ -10,6 +10,7 @@
 mod console;
 mod context;
 mod events;
+mod init;
 mod misuse;
 mod service;
 

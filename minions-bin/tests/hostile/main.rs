@@ -94,6 +94,10 @@ fn rows(verb: &str, dir: &Path) -> Vec<Row> {
         "context add" => vec![run(&["context", "add", &hostile, "--server", "http://127.0.0.1:1"], false)],
         "context use" | "context remove" => vec![run(&["context", &verb[8..], &hostile], false)],
         "serve" => vec![run(&["serve", "--backend", "memory", "--config", &path("evil.toml")], false)],
+        "init" => vec![
+            run(&["init", "--dry-run"], false),
+            run(&["init", "--dry-run", "--device", &hostile, "--volume-group", &hostile], false),
+        ],
         "doctor" => vec![run(&["doctor"], false)],
         "events" => vec![run(&["events"], true)],
         "config check" | "config show" => {
@@ -282,8 +286,18 @@ fn bad_13_no_verb_believes_a_server_that_lies() {
             for row in rows(&verb, dir.path()) {
                 let Row::Run(words, _) = row else { continue };
                 // Those that ask no server, or are refused before.
-                if ["serve", "doctor", "config check", "config show", "completion", "schema", "token create", "cp"]
-                    .contains(&verb.as_str())
+                if [
+                    "serve",
+                    "init",
+                    "doctor",
+                    "config check",
+                    "config show",
+                    "completion",
+                    "schema",
+                    "token create",
+                    "cp",
+                ]
+                .contains(&verb.as_str())
                     || verb.starts_with("image ") && verb != "image list"
                     || verb.starts_with("context ")
                     || verb.starts_with("kernel ")
