@@ -390,16 +390,21 @@ async fn a_start_clears_away_a_monitor_whose_guest_has_ended(host: Host) {
     assert_eq!(lab::processes(host.folder.path(), ""), Vec::<i32>::new());
 }
 
-/// What was read when a text came.
+/// What was read when a text came. A guest that goes on to say other things is no reason to wait for ever.
 async fn until(console: &mut ConsoleBox, text: &str) -> String {
     let mut read = Vec::new();
-    while !String::from_utf8_lossy(&read).contains(text) {
+    let reading = async {
         let mut piece = [0; 4096];
-        let count = tokio::time::timeout(Duration::from_secs(120), console.read(&mut piece)).await.unwrap().unwrap();
-        assert_ne!(count, 0, "the end, and no {text}");
-        read.extend_from_slice(&piece[..count]);
-    }
-    String::from_utf8_lossy(&read).into_owned()
+        while !String::from_utf8_lossy(&read).contains(text) {
+            let count = console.read(&mut piece).await.unwrap();
+            assert_ne!(count, 0, "the end, and no {text}: {}", String::from_utf8_lossy(&read));
+            read.extend_from_slice(&piece[..count]);
+        }
+    };
+    let late = tokio::time::timeout(Duration::from_secs(120), reading).await;
+    let read = String::from_utf8_lossy(&read).into_owned();
+    assert!(late.is_ok(), "no {text:?} in {read:?}");
+    read
 }
 
 async fn a_daemon_that_dies_while_somebody_is_attached_leaves_a_line_that_the_next_one_takes_back(host: Host) {
