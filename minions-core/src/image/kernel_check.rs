@@ -272,6 +272,7 @@ pub(super) mod tests {
             (changed(vmlinux, 544, 17, 4), "CONFIG_PVH"),
             (changed(vmlinux, 0x20, u64::MAX - 10, 8), "cut short"),
             (changed(vmlinux, 64 + 0x20, u64::MAX, 8), "cut short"),
+            (changed(vmlinux, 64 + 0x20, 4000, 8), "cut short"),
         ] {
             assert!(said.contains(word), "{word}: {said}");
         }
