@@ -54,7 +54,6 @@ NoNewPrivileges=yes
 ProtectSystem=strict
 ReadWritePaths={dir} /run -/etc/lvm
 ProtectHome=read-only
-ProtectKernelModules=yes
 ProtectKernelLogs=yes
 ProtectHostname=yes
 RestrictRealtime=yes
@@ -65,6 +64,7 @@ LockPersonality=yes
 SystemCallArchitectures=native
 SystemCallFilter=~@clock @module @obsolete @raw-io @reboot @swap @cpu-emulation
 SystemCallErrorNumber=EPERM
+# Not ProtectKernelModules: it hides from lvm2 what the kernel has; loading is refused all the same.
 # Not ProtectKernelTunables: the service turns forwarding on, and IPv6 off on its bridges.
 
 [Install]

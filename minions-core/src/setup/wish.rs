@@ -88,6 +88,8 @@ impl Wish {
         }
         if self.lvm.is_some() {
             modules.push(("dm_thin_pool", "disks are thin volumes"));
+            // lvm2 asks for it before it makes any snapshot, and the service may not load it.
+            modules.push(("dm_snapshot", "root disks are snapshots of images"));
         }
         modules
     }
