@@ -67,6 +67,7 @@ fn knowns() -> Vec<Known> {
             proven: some(bits, 2),
             asked: some(bits, 3),
             waited: some(bits, 4),
+            prepared: None,
             booted: None,
             shown: None,
             grown: None,

@@ -271,9 +271,11 @@ impl Inner {
         let ending = live.is_some() && live != wanted;
         self.remember(vm, |memory| {
             match (&step, &result) {
+                (Step::PrepareVmm, Ok(_)) => memory.known.prepared = Some(row.entry.generation),
                 (Step::StartVmm, Ok(_)) => {
                     memory.known.started = wanted;
-                    memory.known.booted = Some(row.entry.generation);
+                    // Larger disks may have been asked for since.
+                    memory.known.booted = memory.known.prepared;
                 }
                 (Step::ShowDisks, Ok(_)) => memory.known.shown = Some(row.entry.generation),
                 // An agent that cannot grow its filesystems has larger disks all the same, and grows them when it boots.

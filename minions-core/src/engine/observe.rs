@@ -26,7 +26,9 @@ pub struct Known {
     pub asked: Option<u64>,
     /// The guest was granted its time to shut down.
     pub waited: Option<u64>,
-    /// The generation in which this engine started the guest: it has seen its disks as they were asked for then.
+    /// The generation in which this engine made the monitor: its disks are as they were asked for then.
+    pub prepared: Option<Generation>,
+    /// The same, once its guest was started: it has seen them so.
     pub booted: Option<Generation>,
     /// The generation whose disks a guest that ran already was shown.
     pub shown: Option<Generation>,
@@ -76,6 +78,7 @@ impl Observed {
                 proven: None,
                 asked: None,
                 waited: None,
+                prepared: None,
                 booted: None,
                 shown: None,
                 grown: None,

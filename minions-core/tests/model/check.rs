@@ -5,11 +5,11 @@ use minions_core::hypervisor::VmmPhase;
 use minions_core::memory::Census;
 use minions_core::service::ControlPlane;
 use minions_core::testkit::invariants;
-use minions_core::types::{Goal, OperationVerb, VmId, VmState};
+use minions_core::types::{ByteSize, Goal, OperationVerb, VmId, VmState};
 
 use crate::command::TENANTS;
 use crate::reference::{Op, Vm, Want};
-use crate::run::{Broken, Run, caller, disks};
+use crate::run::{Broken, Run, caller};
 use crate::world::LONG;
 
 fn hold(holds: bool, what: impl FnOnce() -> String) -> Broken {
@@ -21,7 +21,7 @@ fn runs(census: &Census, vm: &Vm) -> Broken {
     let monitor = census.monitor(vm.id).filter(|monitor| monitor.phase == VmmPhase::Running);
     let monitor = monitor.ok_or_else(|| format!("INV-9: {} is said to run, and has no monitor that does", vm.id))?;
     hold(monitor.epoch == vm.epoch, || format!("INV-13: {} shall run at epoch {}: {monitor:?}", vm.id, vm.epoch))?;
-    hold(monitor.volumes == disks(vm.id), || format!("INV-9: it runs without its own disks: {monitor:?}"))?;
+    hold(monitor.volumes == vm.disks(), || format!("INV-9: it runs without its own disks: {monitor:?}"))?;
     let port = census.ports.iter().find(|port| port.config.id == vm.id);
     hold(port.is_some_and(|port| port.up && port.pinned), || format!("INV-10: {} runs without a port", vm.id))
 }
@@ -44,8 +44,8 @@ impl Run {
             return Err(first.to_string());
         }
         for vm in self.model.vms.values_mut() {
-            let provisioned = rows.iter().any(|row| row.entry.vm == vm.id && row.provisioned.is_some());
-            vm.bytes_are_its_own(&census, provisioned)?;
+            let turn = rows.iter().find(|row| row.entry.vm == vm.id).and_then(|row| row.provisioned);
+            vm.bytes_are_its_own(&census, turn)?;
             let monitor = census.monitor(vm.id);
             if let (Some(pid), false) = (vm.pid, vm.disturbed) {
                 let now = monitor.map(|monitor| monitor.pid);
@@ -70,7 +70,7 @@ impl Run {
         let census = self.world.census();
         use OperationVerb as V;
         match (op.verb, vm.want) {
-            (V::Create | V::Start | V::Restart, Want::Running) if !vm.failed => runs(&census, vm),
+            (V::Create | V::Start | V::Restart | V::Rebase, Want::Running) if !vm.failed => runs(&census, vm),
             (V::Stop, Want::Stopped { .. }) => {
                 hold(census.monitor(vm.id).is_none(), || format!("INV-9: {} was stopped, and has a process", vm.id))
             }
@@ -133,9 +133,13 @@ impl Run {
         let running = matches!(row.entry.goal, Goal::Running { epoch } if epoch == vm.epoch);
         hold(running == (vm.want == Want::Running), || format!("INV-13: {vm:?}, and its host has {row:?}"))?;
         let state = daemon.node.engine().board().get(vm.id).map(|report| report.state);
-        let whole = disks(vm.id).iter().all(|disk| census.volume(*disk).is_some_and(|volume| volume.whole));
+        let sizes = vm.disks().into_iter().zip(vm.sizes.map(ByteSize::mib));
+        let whole = |(disk, size)| census.volume(disk).is_some_and(|volume| volume.whole && volume.size == size);
+        let whole = sizes.into_iter().all(whole);
+        let old = census.volumes.iter().filter(|volume| volume.id.vm == vm.id && !vm.disks().contains(&volume.id));
+        hold(old.count() == 0 || vm.failed, || format!("INV-1: a root disk of an earlier turn is left: {census:?}"))?;
         hold(whole || vm.failed || vm.want == Want::Absent, || {
-            format!("INV-7: {} is {state:?} without all of its disks", vm.id)
+            format!("INV-7: {} is {state:?} without all of its disks: {census:?}", vm.id)
         })?;
         match vm.want {
             Want::Absent => Err(format!("LIV-2: {} is never destroyed", vm.id)),
@@ -182,9 +186,11 @@ impl Run {
 
 impl Vm {
     /// INV-5 and INV-6: its disks have the bytes that its guest wrote, and are there until it shall be absent.
-    fn bytes_are_its_own(&mut self, census: &Census, provisioned: bool) -> Broken {
+    fn bytes_are_its_own(&mut self, census: &Census, turn: Option<u32>) -> Broken {
         let taken = [false, self.data_taken];
-        for ((disk, known), taken) in disks(self.id).into_iter().zip(&mut self.bytes).zip(taken) {
+        let theirs = [turn == Some(self.turn), turn.is_some()];
+        for (at, disk) in self.disks().into_iter().enumerate() {
+            let (known, taken, provisioned) = (&mut self.bytes[at], taken[at], theirs[at]);
             let volume = census.volume(disk).filter(|volume| volume.whole);
             match (volume, *known) {
                 (Some(volume), None) if provisioned => *known = Some(volume.fingerprint),

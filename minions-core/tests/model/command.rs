@@ -19,11 +19,22 @@ pub enum Target {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {
     Start,
-    Stop { force: bool },
+    Stop {
+        force: bool,
+    },
     Restart,
     Destroy,
     Rename(usize),
-    Resize { cpus: u32, mib: u64 },
+    Resize {
+        cpus: u32,
+        mib: u64,
+    },
+    Rebase,
+    /// One of its disks becomes so much larger.
+    Grow {
+        data: bool,
+        mib: u64,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +88,8 @@ fn ask() -> impl Strategy<Value = Ask> {
         4 => Just(Ask::Destroy),
         4 => (0..NAMES.len()).prop_map(Ask::Rename),
         1 => (1u32..4, select(vec![256u64, 512])).prop_map(|(cpus, mib)| Ask::Resize { cpus, mib }),
+        3 => Just(Ask::Rebase),
+        2 => (any::<bool>(), 1u64..64).prop_map(|(data, mib)| Ask::Grow { data, mib }),
     ]
 }
 

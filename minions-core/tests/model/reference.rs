@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use minions_core::ErrorKind;
 use minions_core::store::VmRow;
-use minions_core::types::{Generation, Goal, OperationId, OperationVerb, StopHow, VmId};
+use minions_core::types::{ByteSize, Generation, Goal, OperationId, OperationVerb, StopHow, VmId, VolumeId};
 
 use crate::command::{Ask, NAMES, TENANTS, Target};
 
@@ -41,6 +41,10 @@ pub struct Vm {
     pub generation: u64,
     pub cpus: u32,
     pub mib: u64,
+    /// How often its root disk was made anew.
+    pub turn: u32,
+    /// How large its two disks shall be, in MiB.
+    pub sizes: [u64; 2],
     /// Its failure is known.
     pub failed: bool,
     /// When it became a tombstone.
@@ -197,8 +201,19 @@ impl Reference {
                 next.mib = mib;
                 next.may_heal = true;
             }
+            Ask::Grow { data, mib } => {
+                next.sizes[usize::from(data)] += mib;
+                next.may_heal = true;
+            }
+            Ask::Rebase => {
+                next.turn += 1;
+                next.epoch += u64::from(vm.want == Want::Running);
+                // What the guest wrote on the old one is meant to go.
+                next.bytes[0] = None;
+                next.failed = false;
+            }
         }
-        if !matches!(ask, Ask::Rename(_) | Ask::Resize { .. }) {
+        if !matches!(ask, Ask::Rename(_) | Ask::Resize { .. } | Ask::Grow { .. }) {
             next.pid = None;
         }
         (Answer::Accepted, Some(next))
@@ -214,6 +229,8 @@ impl Reference {
             generation: 1,
             cpus: 1,
             mib: 256,
+            turn: 0,
+            sizes: [1_024; 2],
             failed: false,
             deleted: None,
             excuses: Excuses::default(),
@@ -255,6 +272,11 @@ impl Reference {
 }
 
 impl Vm {
+    /// Its disks, the root first.
+    pub fn disks(&self) -> [VolumeId; 2] {
+        [VolumeId::root(self.id).at(self.turn), VolumeId::data(self.id)]
+    }
+
     pub fn follow(&mut self, row: &VmRow) -> Result<(), String> {
         let unwound = self.creating && self.want != Want::Absent && row.goal.is_absent();
         if unwound {
@@ -276,7 +298,9 @@ impl Vm {
             && row.epoch == self.epoch
             && row.generation == Generation(self.generation)
             && row.spec.vcpus.0 == self.cpus
-            && row.spec.memory.get() == self.mib << 20;
+            && row.spec.memory.get() == self.mib << 20
+            && row.spec.root_turn == self.turn
+            && [Some(row.spec.root), row.spec.data] == self.sizes.map(|mib| Some(ByteSize::mib(mib)));
         if !same {
             return Err(format!("INV-4: acknowledged was {self:?}, and the row is {row:?}"));
         }

@@ -72,11 +72,6 @@ pub fn caller(who: usize) -> Caller {
     Caller::tenant(TENANTS[who])
 }
 
-/// Any of the disks.
-pub fn disks(vm: VmId) -> [VolumeId; 2] {
-    [VolumeId::root(vm), VolumeId::data(vm)]
-}
-
 /// Runs the commands, and then lets everything come to rest. The error says which promise is broken.
 pub async fn run(seed: u64, commands: &[Command], tell: bool) -> Broken {
     let mut run = Run::new(seed).await;
@@ -211,6 +206,14 @@ impl Run {
                 memory: Some(ByteSize::mib(mib)),
                 ..v1::ResizeVm::default()
             }),
+            Ask::Rebase => VmAction::Rebase(v1::RebaseVm::default()),
+            Ask::Grow { data, mib } => {
+                // Larger than what is known of it: what nobody may see is refused before its size matters.
+                let known = self.model.seen_by(who, target).map_or([1_024; 2], |vm| vm.sizes);
+                let size = Some(ByteSize::mib(known[usize::from(data)] + mib));
+                let (disk, data_disk) = if data { (None, size) } else { (size, None) };
+                VmAction::Resize(v1::ResizeVm { disk, data_disk, ..v1::ResizeVm::default() })
+            }
         };
         self.ask(Request::Act { who, vm, action }, Some((target, ask))).await
     }
@@ -349,7 +352,7 @@ impl Run {
 
     fn write(&mut self, n: usize) {
         let Some(vm) = self.model.nth(n).and_then(|id| self.model.vms.get_mut(&id)) else { return };
-        for (volume, known) in disks(vm.id).into_iter().zip(&mut vm.bytes) {
+        for (volume, known) in vm.disks().into_iter().zip(&mut vm.bytes) {
             if known.is_some() && self.world.host.write_volume(volume, vm.id.to_string().as_bytes()).is_ok() {
                 *known = self.world.host.fingerprint(volume);
             }
