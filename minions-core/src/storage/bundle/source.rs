@@ -55,6 +55,7 @@ impl Source {
     }
 
     /// Its bytes.
+    #[cfg(feature = "lvm")]
     pub fn size(&self) -> u64 {
         self.before.len()
     }
