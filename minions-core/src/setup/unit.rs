@@ -57,7 +57,6 @@ ProtectHome=read-only
 ProtectKernelLogs=yes
 ProtectHostname=yes
 RestrictRealtime=yes
-RestrictSUIDSGID=yes
 RestrictNamespaces=mnt ipc
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK AF_PACKET AF_VSOCK
 LockPersonality=yes
@@ -65,7 +64,8 @@ SystemCallArchitectures=native
 SystemCallFilter=~@clock @module @obsolete @raw-io @reboot @swap @cpu-emulation
 SystemCallErrorNumber=EPERM
 # Not ProtectKernelModules: it hides from lvm2 what the kernel has; loading is refused all the same.
-# Not ProtectKernelTunables: the service turns forwarding on, and IPv6 off on its bridges.
+# Not ProtectKernelTunables: the service turns forwarding on, and IPv6 off on its bridges. Not RestrictSUIDSGID: what is made in
+# the folder of a VM belongs to its group, by the bit that this forbids.
 
 [Install]
 WantedBy=multi-user.target
