@@ -52,9 +52,12 @@ UMask=0077
 CapabilityBoundingSet={CAPABILITIES}
 NoNewPrivileges=yes
 ProtectSystem=strict
-ReadWritePaths={dir} /run -/etc/lvm
+ReadWritePaths={dir} /run -/etc/lvm /proc/sys/net
 ProtectHome=read-only
+# Forwarding is turned on, and IPv6 off on the bridges: what is written of the settings is above.
+ProtectKernelTunables=yes
 ProtectKernelLogs=yes
+ProtectControlGroups=yes
 ProtectHostname=yes
 RestrictRealtime=yes
 RestrictNamespaces=mnt ipc
@@ -64,8 +67,7 @@ SystemCallArchitectures=native
 SystemCallFilter=~@clock @module @obsolete @raw-io @reboot @swap @cpu-emulation
 SystemCallErrorNumber=EPERM
 # Not ProtectKernelModules: it hides from lvm2 what the kernel has; loading is refused all the same.
-# Not ProtectKernelTunables: the service turns forwarding on, and IPv6 off on its bridges. Not RestrictSUIDSGID: what is made in
-# the folder of a VM belongs to its group, by the bit that this forbids.
+# Not RestrictSUIDSGID: what is made in the folder of a VM belongs to its group, by the bit that this forbids.
 
 [Install]
 WantedBy=multi-user.target
