@@ -136,6 +136,6 @@ fn seen(input: &Input) -> Observed {
             defaults: ImageDefaults::default(),
             created: UnixMillis(0),
         }),
-        known: Known { started, probed, proven, asked, waited, booted: None, shown: None, grown: None },
+        known: Known { started, probed, proven, asked, waited, prepared: None, booted: None, shown: None, grown: None },
     }
 }

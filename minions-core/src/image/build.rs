@@ -43,7 +43,7 @@ pub async fn build_busybox(config: &BuildConfig, on_progress: OnProgress<'_>) ->
 
 /// Debian 12 with systemd, small, and good to live in. Needs root and Debian's mirror.
 ///
-/// The same packages become the same bytes where [`DebianConfig::newest`] is said or follows from a snapshot: no file is newer,
+/// The same packages become the same bytes where the time of the newest file is said, or follows from a snapshot: no file is newer,
 /// what a build leaves behind is removed, and the file system's own times and names are settled. The order of names in a folder is
 /// that of the file system which the build works on: two machines may differ in it.
 pub async fn build_debian(

@@ -3,7 +3,9 @@
 //! One process a VM, which outlives the daemon. It holds a [key](crate::host::key) for life, by which it is found again;
 //! its epoch is part of the words that it was started with, and the rest it tells itself. It comes up empty, before disks and
 //! network port exist; the VM is made and booted through its control socket. A monitor ends with its guest: one that powers
-//! itself off, and one that starts itself anew.
+//! itself off, and one that starts itself anew. When the daemon leaves its serial line, the guest reads a NUL byte from it; and
+//! when it dies with something of the line unread, the line is silent until the VM is started again: both are the
+//! monitor's (version 53).
 //!
 //! Its own filter of system calls is on, and Landlock around exactly its files where the kernel's is new enough. The
 //! [jail](crate::host::jail) does the rest: where the daemon is root, the monitor is a user of its VM's own without any
