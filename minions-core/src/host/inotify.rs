@@ -1,29 +1,48 @@
 //! Waits until a program listens on a UNIX socket, without asking again and again whether its file is there.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
 use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
+use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 
 use super::process::watch;
 
+/// What is seen of a folder. The kernel takes some ten milliseconds to close it: on a thread for that, so that nobody waits.
+struct Events(Option<AsyncFd<OwnedFd>>);
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        let events = self.0.take().map(AsyncFd::into_inner);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn_blocking(move || drop(events));
+        }
+    }
+}
+
 /// Connects as soon as somebody listens at `path`. Waits as long as it takes: the caller bounds it, and gives up when
 /// the program has ended. The folder must be there; a stale socket must be removed before the program is started.
 pub async fn connect_when_there(path: &Path) -> io::Result<UnixStream> {
+    // It may be there already: most are asked for more than once.
+    if let Ok(stream) = UnixStream::connect(path).await {
+        return Ok(stream);
+    }
     let dir = path.parent().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
     let events = init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
     // Watch first, look afterwards: what appears in between is seen by the one or the other.
     add_watch(&events, dir, WatchFlags::CREATE | WatchFlags::MOVED_TO)?;
-    let events = watch(events)?;
+    let events = Events(Some(watch(events)?));
+    let Some(seen) = &events.0 else { return Err(io::ErrorKind::BrokenPipe.into()) };
     loop {
         match UnixStream::connect(path).await {
             Ok(stream) => return Ok(stream),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let mut ready = events.readable().await?;
+                let mut ready = seen.readable().await?;
                 let mut buffer = [0; 4096];
-                match rustix::io::read(events.get_ref(), &mut buffer) {
+                match rustix::io::read(seen.get_ref(), &mut buffer) {
                     Ok(_) => {}
                     Err(rustix::io::Errno::WOULDBLOCK) => ready.clear_ready(),
                     Err(error) => return Err(error.into()),
