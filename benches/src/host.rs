@@ -12,7 +12,7 @@ use minions_core::guest::vsock::VsockChannel;
 use minions_core::http::client::{Endpoint, HttpControlPlane};
 use minions_core::http::server::{ApiServer, Listener, Settings};
 use minions_core::hypervisor::cloud_hypervisor::{CloudHypervisor, CloudHypervisorConfig};
-use minions_core::hypervisor::qemu::{Accel, QemuConfig, QemuHypervisor};
+use minions_core::hypervisor::qemu::{Accel, QemuConfig, QemuHypervisor, Vsock};
 use minions_core::memory::{InMemoryHost, Limits, Settings as MemorySettings};
 use minions_core::network::bridge::{BridgeConfig, BridgeNetwork};
 use minions_core::network::user::{UserNetwork, UserNetworkConfig};
@@ -179,7 +179,7 @@ pub async fn parts(kind: Kind, dir: &Path, env: &Env) -> Result<Parts> {
             let config = QemuConfig {
                 run_dir: dir.join("r"),
                 qemu: stub.clone(),
-                vsock_helper: stub,
+                vsock: Vsock::Helper(stub),
                 accel: Accel::Emulation,
                 max_vcpus: 4,
                 max_memory: ByteSize::gib(4),

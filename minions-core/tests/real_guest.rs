@@ -21,7 +21,7 @@ use minions_core::env::{CallCx, Env};
 use minions_core::guest::client::{ExecItem, exec};
 use minions_core::guest::vsock::VsockChannel;
 use minions_core::guest::{GuestChannel, GuestChannelExt, GuestReady};
-use minions_core::hypervisor::qemu::{Accel, QemuConfig, QemuHypervisor};
+use minions_core::hypervisor::qemu::{Accel, QemuConfig, QemuHypervisor, Vsock};
 use minions_core::hypervisor::{Hypervisor, VmmConfig, VmmPhase};
 use minions_core::image::{
     BUSYBOX, BakeConfig, BuildConfig, DEBIAN, DebianConfig, Progress, bake_agent, build_busybox, build_debian,
@@ -57,7 +57,7 @@ impl Host {
         let config = QemuConfig {
             run_dir: dir.join("r"),
             qemu: lab.qemu.clone(),
-            vsock_helper: lab.helper(),
+            vsock: Vsock::Helper(lab.helper()),
             accel: Accel::Emulation,
             max_vcpus: 4,
             max_memory: ByteSize::gib(4),

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::file::{At, ConfigProblem, ConfigProblems, Reading, Section};
 use super::network::{self, NetworkSettings};
+use super::qemu::{self, QemuSettings};
 use super::storage::{self, StorageSettings};
 use crate::types::{ByteSize, Vcpus};
 
@@ -106,6 +107,8 @@ pub struct Config {
     pub network: NetworkSettings,
     /// Where disks lie.
     pub storage: StorageSettings,
+    /// What QEMU runs with.
+    pub qemu: QemuSettings,
     /// How long events are kept.
     pub keep_events: Option<Duration>,
     /// How many events are kept.
@@ -145,6 +148,7 @@ impl Default for Config {
             default_data_disk: None,
             network: NetworkSettings::default(),
             storage: StorageSettings::default(),
+            qemu: QemuSettings::default(),
             keep_events: None,
             keep_events_most: None,
             keep_operations: None,
@@ -224,6 +228,9 @@ pub fn check_text(
 
     let storage = root.section(to, "storage");
     config.storage = storage::check(to, storage);
+
+    let qemu = root.section(to, "qemu");
+    config.qemu = qemu::check(to, qemu);
 
     let keep = root.section(to, "keep");
     check_keep(to, keep, &mut config);
@@ -391,6 +398,17 @@ mod tests {
         assert_eq!((storage.vg.as_deref(), storage.pool.as_deref()), (Some("fast-1"), Some("thin")));
         let text = "[storage]\nkind = \"zfs\"\nvg = \"--yes\"\npool = \"../x\"\ncolour = 1\n";
         assert_eq!(wrong(text).len(), 4, "{:?}", wrong(text));
+    }
+
+    #[test]
+    fn what_carries_vsock_is_read_and_a_word_that_is_none_is_said() {
+        use super::super::qemu::QemuVsock;
+        assert_eq!(read("").unwrap().qemu.vsock, QemuVsock::Auto);
+        assert_eq!(read("[qemu]\nvsock = \"kernel\"\n").unwrap().qemu.vsock, QemuVsock::Kernel);
+        assert_eq!(read("[qemu]\nvsock = \"helper\"\n").unwrap().qemu.vsock, QemuVsock::Helper);
+        let problems = wrong("[qemu]\nvsock = \"vhost\"\ncolour = 1\n");
+        assert!(problems[0].starts_with("m.toml:2: qemu.vsock: "), "{problems:?}");
+        assert!(problems[1].starts_with("m.toml:3: qemu.colour: "), "{problems:?}");
     }
 
     #[test]

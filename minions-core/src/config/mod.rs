@@ -8,10 +8,12 @@ pub mod checked;
 pub mod env;
 pub mod file;
 pub mod network;
+pub mod qemu;
 pub mod storage;
 
 pub use checked::{Backend, Config, LogFormat, check};
 pub use env::Environment;
 pub use file::{ConfigProblem, ConfigProblems};
 pub use network::{NetworkKind, NetworkSettings};
+pub use qemu::{QemuSettings, QemuVsock};
 pub use storage::{StorageKind, StorageSettings};

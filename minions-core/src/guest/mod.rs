@@ -1,8 +1,14 @@
 //! Port 4: the one road into a guest, and out of it.
 
 pub mod client;
+#[cfg(any(feature = "vsock", all(feature = "vhost-vsock", target_os = "linux")))]
+mod door;
 mod ext;
+#[cfg(any(feature = "vsock", all(feature = "vhost-vsock", target_os = "linux")))]
+mod stream;
 
+#[cfg(all(feature = "vhost-vsock", target_os = "linux"))]
+pub mod vhost;
 #[cfg(feature = "vsock")]
 pub mod vsock;
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Effect, Error, ErrorKind};
 use crate::host::error::kind_of;
-use crate::types::VmId;
+use crate::types::{Cid, VmId};
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum MonitorError {
@@ -25,6 +25,12 @@ pub(super) enum MonitorError {
     NoGuest { id: VmId },
     #[error("this hypervisor cannot open such a network port: {0}")]
     Nic(&'static str),
+    #[error(
+        "another program of this host has the VSOCK context id {} that belongs to this VM: end it, or use the helper \
+         (qemu.vsock = \"helper\")",
+        .cid.get()
+    )]
+    CidTaken { cid: Cid },
     #[error("{what} ended before it was ready: {said}")]
     Died { what: &'static str, said: String },
     #[error("the monitor said something unexpected: {0}")]
@@ -64,6 +70,7 @@ impl From<MonitorError> for Error {
             MonitorError::Missing { .. } => Self::not_found(text).with_reason("host_misconfigured"),
             MonitorError::NoMonitor { .. } => Self::not_found(text),
             MonitorError::Epoch { .. } | MonitorError::NoGuest { .. } => Self::new(ErrorKind::Conflict, text),
+            MonitorError::CidTaken { .. } => Self::new(ErrorKind::Unavailable, text).with_reason("cid_taken"),
             MonitorError::Nic(_) => Self::new(ErrorKind::Unsupported, text),
             MonitorError::Died { .. }
             | MonitorError::Protocol(_)

@@ -100,6 +100,14 @@ pub struct Found {
     pub service: Service,
 }
 
+impl Found {
+    /// Whether guests can run on the processor, once its module is loaded.
+    pub(super) fn runs_on_processor(&self) -> bool {
+        let loadable = |name| matches!(self.modules.get(name), None | Some(Module::Loadable));
+        self.kvm || self.processor.is_some_and(loadable)
+    }
+}
+
 /// What asking a program may take.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -151,6 +159,8 @@ fn still(wish: &Wish) -> Result<Found, SetupError> {
             Err(error) => return Err(SetupError::file("look at", path)(error)),
         }
     }
+    let kernel = Kernel::of(Path::new("/"), &release);
+    found.modules = wish.modules(&found).into_iter().map(|(name, _)| (name, kernel.module(name))).collect();
     for file in wish.files(&found) {
         match std::fs::read(&file.path) {
             Ok(bytes) => drop(found.files.insert(file.path, String::from_utf8_lossy(&bytes).into_owned())),
@@ -158,8 +168,6 @@ fn still(wish: &Wish) -> Result<Found, SetupError> {
             Err(error) => return Err(SetupError::file("read", file.path)(error)),
         }
     }
-    let kernel = Kernel::of(Path::new("/"), &release);
-    found.modules = wish.modules(&found).into_iter().map(|(name, _)| (name, kernel.module(name))).collect();
     for (key, _, _) in wish.sysctls() {
         let value = std::fs::read_to_string(sysctl(Path::new("/"), key)).unwrap_or_default();
         found.sysctls.insert(key, value.trim().to_owned());

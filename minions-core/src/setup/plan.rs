@@ -83,17 +83,19 @@ impl Plan {
 
     fn programs(&mut self, wish: &Wish, found: &Found) {
         let has = |path: &Path| found.programs.contains(path);
-        let (cloud, helper) = (has(&wish.cloud_hypervisor), has(&wish.vsock_helper));
+        let cloud = has(&wish.cloud_hypervisor);
+        // On the processor the kernel's VSOCK does in its place, or its module is refused below.
+        let helper = has(&wish.vsock_helper) || found.runs_on_processor();
         const CLOUD: &str = "put the static program of its release to /usr/local/bin/cloud-hypervisor";
-        const QEMU: &str =
-            "apt-get install qemu-system-x86 && cargo install --root /usr/local --locked vhost-device-vsock";
+        const QEMU: &str = "apt-get install qemu-system-x86; in emulation also cargo install --root /usr/local --locked vhost-device-vsock";
         match wish.monitor {
             Monitor::CloudHypervisor if !cloud => self.refuse("cloud-hypervisor", "it is not here", CLOUD),
             Monitor::Qemu if !has(&wish.qemu) || !helper => {
-                self.refuse("qemu", "QEMU or its helper vhost-device-vsock is not here", QEMU);
+                self.refuse("qemu", "QEMU, or in emulation its helper vhost-device-vsock, is not here", QEMU);
             }
             Monitor::Any if !(cloud || has(&wish.qemu) && helper) => {
-                let message = "neither Cloud Hypervisor nor QEMU with its helper vhost-device-vsock is here";
+                let message =
+                    "neither Cloud Hypervisor is here nor QEMU, in emulation with its helper vhost-device-vsock";
                 self.refuse("monitor", message, format!("{CLOUD}; or {QEMU}"));
             }
             _ => {}

@@ -178,6 +178,7 @@ fn bad_28_an_unfit_host_is_refused_with_the_line_to_type() {
         ("qemu", |wish, found| {
             wish.monitor = Monitor::Qemu;
             found.programs.remove(&wish.vsock_helper);
+            (found.kvm, found.processor) = (false, None);
         }),
         ("monitor", |wish, found| {
             found.programs.remove(&wish.cloud_hypervisor);
@@ -213,6 +214,37 @@ fn bad_28_an_unfit_host_is_refused_with_the_line_to_type() {
     let plan = plan(&wish(), &found);
     assert_eq!(plan.refused.iter().map(|finding| finding.id.as_str()).collect::<Vec<_>>(), ["device"]);
     assert!(!plan.steps.iter().any(|step| matches!(step, Step::Pool { .. })), "{:?}", plan.steps);
+}
+
+#[test]
+fn the_kernels_vsock_is_loaded_for_qemu_where_it_can_be_and_needed_where_nothing_else_would_do() {
+    type Change = fn(&mut Wish, &mut Found);
+    let without_helper: Change = |wish, found| assert!(found.programs.remove(&wish.vsock_helper));
+    let without_module: Change = |_, found| assert!(found.modules.insert("vhost_vsock", Module::Missing).is_some());
+    let plan_of = |change: Change| {
+        let mut wish = Wish { monitor: Monitor::Qemu, ..wish() };
+        let mut found = fresh(&wish);
+        change(&mut wish, &mut found);
+        // What the kernel lacks stays so; what is asked for beyond is looked for.
+        for (name, _) in wish.modules(&found) {
+            found.modules.entry(name).or_insert(Module::Loadable);
+        }
+        let plan = plan(&wish, &found);
+        let loads = plan.steps.iter().any(|step| matches!(step, Step::Module { name: "vhost_vsock", .. }));
+        let refused = plan.refused.iter().map(|finding| finding.id.clone()).collect::<Vec<_>>().join(" ");
+        (loads, refused)
+    };
+    assert_eq!(plan_of(|_, _| {}), (true, String::new()));
+    assert_eq!(plan_of(without_helper), (true, String::new()));
+    assert_eq!(plan_of(without_module), (false, String::new()));
+    let neither = plan_of(|wish, found| {
+        found.programs.remove(&wish.vsock_helper);
+        found.modules.insert("vhost_vsock", Module::Missing);
+    });
+    assert_eq!(neither, (false, "module".to_owned()));
+    let emulated = plan_of(|_, found| (found.kvm, found.processor) = (false, None));
+    assert_eq!(emulated, (false, String::new()), "the helper carries it in emulation");
+    assert!(!plan_of(|wish, _| wish.monitor = Monitor::CloudHypervisor).0);
 }
 
 #[test]

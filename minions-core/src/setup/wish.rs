@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::storage::lvm::{LvmConfig, UDEV_FILES, udev_rule};
 
-use super::found::Found;
+use super::found::{Found, Module};
 use super::unit::{UNIT, unit};
 
 /// What shall run the VMs.
@@ -76,7 +76,24 @@ const MODULES: &str = "/etc/modules-load.d/minions.conf";
 /// Where settings of the kernel are named that are made at every boot.
 const SYSCTLS: &str = "/etc/sysctl.d/60-minions.conf";
 
+/// The kernel's VSOCK for guests.
+const VHOST: &str = "vhost_vsock";
+
 impl Wish {
+    /// Whether QEMU is to have the kernel's VSOCK: wherever it may be used and can be had, and where nothing else would do.
+    fn wants_vhost(&self, found: &Found) -> bool {
+        let without = match self.monitor {
+            Monitor::CloudHypervisor => return false,
+            Monitor::Qemu => found.programs.contains(&self.vsock_helper),
+            Monitor::Any => {
+                let others = [&self.vsock_helper, &self.cloud_hypervisor];
+                others.into_iter().any(|program| found.programs.contains(program))
+            }
+        };
+        let can = matches!(found.modules.get(VHOST), None | Some(Module::Loadable | Module::Loaded));
+        found.programs.contains(&self.qemu) && found.runs_on_processor() && (can || !without)
+    }
+
     /// The modules of the kernel, and what each is for. The processor's own one only where it is known.
     pub(super) fn modules(&self, found: &Found) -> Vec<(&'static str, &'static str)> {
         let mut modules = Vec::new();
@@ -85,6 +102,9 @@ impl Wish {
             modules.push(("tun", "each VM has an interface of its own"));
             modules.push(("bridge", "the VMs' interfaces meet on a bridge"));
             modules.push(("nf_tables", "the firewall pins each VM to its address"));
+        }
+        if self.wants_vhost(found) {
+            modules.push((VHOST, "QEMU's guests are reached without a helper"));
         }
         if self.lvm.is_some() {
             modules.push(("dm_thin_pool", "disks are thin volumes"));

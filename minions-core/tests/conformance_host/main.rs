@@ -9,6 +9,7 @@
     feature = "stub-vmm",
     feature = "cloud-hypervisor",
     feature = "qemu",
+    feature = "vhost-vsock",
     feature = "vsock",
     feature = "file-storage",
     feature = "user-network",
@@ -30,12 +31,13 @@ use async_trait::async_trait;
 use lab::{Lab, Leftovers};
 use minions_core::api::guest::{GuestCall, PowerHow};
 use minions_core::env::Env;
+use minions_core::guest::vhost::VhostChannel;
 use minions_core::guest::vsock::VsockChannel;
 use minions_core::guest::{GuestChannel, GuestChannelExt, client};
 use minions_core::host::files;
 use minions_core::host::jail::{Limiter, Means};
 use minions_core::hypervisor::cloud_hypervisor::{CloudHypervisor, CloudHypervisorConfig};
-use minions_core::hypervisor::qemu::{Accel, QemuConfig, QemuHypervisor};
+use minions_core::hypervisor::qemu::{Accel, QemuConfig, QemuHypervisor, Vsock};
 use minions_core::hypervisor::{ConsoleBox, DynHypervisor, Hypervisor, VmmConfig, VmmPhase};
 use minions_core::image::{BuildConfig, build_busybox};
 use minions_core::network::user::{UserNetwork, UserNetworkConfig};
@@ -187,6 +189,11 @@ impl fmt::Debug for Host {
 
 impl Host {
     async fn new(kind: Kind) -> Self {
+        Self::with(kind, false).await
+    }
+
+    /// `kernel_vsock` in place of QEMU's helper.
+    async fn with(kind: Kind, kernel_vsock: bool) -> Self {
         let folder = lab::folder("ch");
         let image = image(kind, folder.path()).await;
         let (run_dir, max_vcpus, max_memory) = (folder.path().join("r"), 4, ByteSize::gib(4));
@@ -199,7 +206,8 @@ impl Host {
                 };
                 // The nested host has KVM, the machine that it runs on has not.
                 let accel = if switch("MINIONS_LAB_KVM").is_some() { Accel::Kvm } else { Accel::Emulation };
-                Config::Qemu(QemuConfig { run_dir, qemu, vsock_helper, accel, max_vcpus, max_memory })
+                let vsock = if kernel_vsock { Vsock::kernel() } else { Vsock::Helper(vsock_helper) };
+                Config::Qemu(QemuConfig { run_dir, qemu, vsock, accel, max_vcpus, max_memory })
             }
             Kind::Cloud => {
                 let program = switch("CLOUD_HYPERVISOR").filter(|_| real(kind));
@@ -306,6 +314,43 @@ minions_core::guest_suite!(vsock, async |_folder: PathBuf| {
     let guest = VsockChannel::open(&host.folder.path().join("r")).unwrap();
     GuestScene { guest: Arc::new(guest), boot: Some(Box::new(host)) }
 });
+
+/// Whether guests can be reached through the kernel's own VSOCK here.
+fn kernel_vsock() -> bool {
+    real(Kind::Qemu) && std::fs::File::options().read(true).write(true).open("/dev/vhost-vsock").is_ok()
+}
+
+minions_core::guest_suite!(vhost, async |_folder: PathBuf| {
+    if kernel_vsock() {
+        let host = Host::with(Kind::Qemu, true).await;
+        return GuestScene { guest: Arc::new(VhostChannel::open().unwrap()), boot: Some(Box::new(host)) };
+    }
+    skip("guests behind the kernel's VSOCK", "no real QEMU was asked for, or there is no /dev/vhost-vsock");
+    // Doors need no guest. Any port that is free: the cases run side by side.
+    GuestScene { guest: Arc::new(VhostChannel::open_at(u32::MAX).unwrap()), boot: None }
+});
+
+#[tokio::test]
+async fn vhost_a_context_id_that_somebody_has_starts_no_monitor_and_is_free_when_it_is_given_back() {
+    if !kernel_vsock() {
+        return skip(
+            "context ids of the kernel's VSOCK",
+            "no real QEMU was asked for, or there is no /dev/vhost-vsock",
+        );
+    }
+    let host = Host::with(Kind::Qemu, true).await;
+    let first = host.vm(VmId::from_bits(1), 1, Cid::FIRST);
+    host.hypervisor.ensure_running(&cx(), &first).await.unwrap();
+    let second = host.vm(VmId::from_bits(2), 1, Cid::FIRST);
+    let error = host.hypervisor.ensure_running(&cx(), &second).await.expect_err("it is the first one's");
+    assert_eq!((error.kind(), error.reason()), (minions_core::ErrorKind::Unavailable, Some("cid_taken")));
+    host.hypervisor.ensure_absent(&cx(), second.id, &StopHow::Force).await.unwrap();
+    assert_eq!(host.hypervisor.list(&cx()).await.unwrap(), [first.id]);
+    host.hypervisor.ensure_absent(&cx(), first.id, &StopHow::Force).await.unwrap();
+    host.hypervisor.ensure_running(&cx(), &second).await.unwrap();
+    host.hypervisor.ensure_absent(&cx(), second.id, &StopHow::Force).await.unwrap();
+    assert_eq!(lab::processes(host.folder.path(), ""), Vec::<i32>::new());
+}
 
 #[test]
 fn whoever_reads_the_output_knows_what_the_suites_ran_on() {

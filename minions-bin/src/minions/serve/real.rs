@@ -6,6 +6,7 @@ use std::sync::Arc;
 use minions_core::config::{Backend, Config, NetworkKind};
 use minions_core::env::Env;
 use minions_core::error::{Error, ErrorKind, Result};
+use minions_core::guest::DynGuestChannel;
 use minions_core::guest::vsock::VsockChannel;
 use minions_core::host::preflight::{Finding, FindingStatus};
 
@@ -29,7 +30,7 @@ impl Monitor {
 
     async fn examine(self, folder: &Folder, config: &Config, kernel: Option<PathBuf>) -> Result<Vec<Finding>> {
         let mut findings = match self {
-            Self::Qemu => qemu::examine(folder, kernel).await?,
+            Self::Qemu => qemu::examine(folder, &config.qemu, kernel).await?,
             Self::CloudHypervisor => cloud_hypervisor::examine(folder, kernel).await?,
         };
         findings.append(&mut storage::examine(folder, &config.storage).await);
@@ -97,12 +98,14 @@ pub async fn open(folder: &Folder, config: &Config, env: &Env) -> Result<(&'stat
         tracing::warn!(id = finding.id, fix = finding.fix, "{}", finding.message);
     }
     let storage = storage::open(folder, &config.storage, env).await?;
-    let (hypervisor, accelerated) = match monitor {
-        Monitor::Qemu => qemu::open(folder, kernel, env).await?,
-        Monitor::CloudHypervisor => (cloud_hypervisor::open(folder, env).await?, true),
+    let (hypervisor, guest, accelerated) = match monitor {
+        Monitor::Qemu => qemu::open(folder, &config.qemu, kernel, env).await?,
+        Monitor::CloudHypervisor => {
+            let guest: DynGuestChannel = Arc::new(VsockChannel::open(&folder.vms())?);
+            (cloud_hypervisor::open(folder, env).await?, guest, true)
+        }
     };
     let network = network::open(folder, &config.network).await?;
-    let guest = Arc::new(VsockChannel::open(&folder.vms())?);
     let why = if config.backend == Backend::Auto { "the best of what works here" } else { "as asked" };
     let how = if accelerated { "on the processor (KVM)" } else { "in emulation, since KVM does not work here" };
     let parts = Parts { hypervisor, storage, network, guest };

@@ -1,47 +1,23 @@
-//! One VM's door: the socket at which its guest knocks, and the connections that went through.
+//! One VM's door: the socket at which its guest knocks.
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 
-use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Notify;
+use tokio::net::UnixListener;
 use tokio::task::AbortHandle;
 
-use super::ready_socket;
-use super::stream::{GuestStream, hang_up};
+use super::{ready_socket, wire};
+use crate::guest::door::{Line, Passage};
+use crate::guest::stream::GuestStream;
 use crate::host::files;
-
-/// How many knocks are kept that nobody has answered: the newest, since an older one is of a boot that is over.
-const BACKLOG: usize = 4;
 
 /// A door that this process listens at.
 #[derive(Debug)]
 pub(super) struct Door {
-    shared: Arc<Shared>,
+    passage: Arc<Passage>,
     listening: AbortHandle,
-}
-
-#[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
-    knocked: Notify,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    closed: bool,
-    waiting: VecDeque<UnixStream>,
-    /// What went through and may still be open.
-    through: Vec<Weak<UnixStream>>,
-}
-
-impl Shared {
-    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
-        work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
-    }
 }
 
 impl Door {
@@ -59,53 +35,25 @@ impl Door {
         };
         // Who gets through the folder is for its owner to say: its monitor may be in its group, and nobody else.
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660))?;
-        let shared = Arc::new(Shared::default());
-        let listening = tokio::spawn(listen(listener, shared.clone())).abort_handle();
-        Ok(Self { shared, listening })
+        let passage = Arc::new(Passage::default());
+        let listening = tokio::spawn(listen(listener, passage.clone())).abort_handle();
+        Ok(Self { passage, listening })
     }
 
     /// The next knock, or `None` when the door is closed. A caller that gives up takes none with it.
-    pub async fn accept(&self) -> Option<UnixStream> {
-        loop {
-            let knocked = self.shared.knocked.notified();
-            tokio::pin!(knocked);
-            // Enlisted before the look, so that a knock between look and wait is heard.
-            knocked.as_mut().enable();
-            let (closed, next) = self.shared.with(|state| (state.closed, state.waiting.pop_front()));
-            match (closed, next) {
-                (false, Some(stream)) => return Some(stream),
-                (true, _) => return None,
-                (false, None) => knocked.await,
-            }
-        }
+    pub async fn accept(&self) -> Option<Line> {
+        self.passage.accept().await
     }
 
     /// Counts a connection as one through this door. `None` when it is closed or has too many.
-    pub fn adopt(&self, stream: UnixStream, most: usize) -> Option<GuestStream> {
-        let stream = Arc::new(stream);
-        let counted = self.shared.with(|state| {
-            state.through.retain(|one| one.strong_count() > 0);
-            let room = !state.closed && state.through.len() < most;
-            if room {
-                state.through.push(Arc::downgrade(&stream));
-            }
-            room
-        });
-        counted.then(|| GuestStream::new(stream))
+    pub fn adopt(&self, line: Line, most: usize) -> Option<GuestStream> {
+        self.passage.adopt(line, most)
     }
 
     /// Nobody goes through any more, and who did is cut off.
     pub fn close(&self) {
         self.listening.abort();
-        let through = self.shared.with(|state| {
-            state.closed = true;
-            state.waiting.clear();
-            std::mem::take(&mut state.through)
-        });
-        for stream in through.iter().filter_map(Weak::upgrade) {
-            hang_up(&stream);
-        }
-        self.shared.knocked.notify_waiters();
+        self.passage.close();
     }
 }
 
@@ -115,19 +63,11 @@ impl Drop for Door {
     }
 }
 
-async fn listen(listener: UnixListener, shared: Arc<Shared>) {
+async fn listen(listener: UnixListener, passage: Arc<Passage>) {
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                shared.with(|state| {
-                    if state.waiting.len() == BACKLOG {
-                        state.waiting.pop_front();
-                    }
-                    state.waiting.push_back(stream);
-                });
-                // All who wait look; one finds it.
-                shared.knocked.notify_waiters();
-            }
+        let knock = async { wire::line(listener.accept().await?.0) };
+        match knock.await {
+            Ok(line) => passage.knock(line),
             Err(error) => {
                 // Too many open files, most likely: the knock stays in the socket's queue until some are closed.
                 tracing::warn!(%error, "cannot take a guest's connection");

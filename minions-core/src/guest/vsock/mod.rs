@@ -4,7 +4,6 @@
 
 mod door;
 mod error;
-mod stream;
 mod wire;
 
 use std::collections::HashMap;
@@ -88,7 +87,7 @@ impl GuestChannel for VsockChannel {
         let path = self.dir(id).join(names::VSOCK);
         cx.bound(async {
             let dialled = wire::dial(&path, port).await;
-            let stream = dialled.map_err(|_| VsockError::NoAnswer { id, port })?;
+            let stream = dialled.and_then(wire::line).map_err(|_| VsockError::NoAnswer { id, port })?;
             let most = VsockError::TooMany { id, most: MAX_CONNECTIONS };
             let stream = door.adopt(stream, MAX_CONNECTIONS).ok_or(most)?;
             let boxed: GuestIoBox = Box::new(stream);

@@ -7,6 +7,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
+use crate::guest::door::{self, Line};
+
 /// How long the monitor and the guest's kernel may take to connect us. A guest that is too busy for this long does
 /// not answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -31,4 +33,9 @@ pub(super) async fn dial(socket: &Path, port: u32) -> io::Result<UnixStream> {
         if line.starts_with(b"OK ") { Ok(stream) } else { Err(io::ErrorKind::InvalidData.into()) }
     };
     tokio::time::timeout(PATIENCE, handshake).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+}
+
+/// A connected socket as doors count them.
+pub(super) fn line(stream: UnixStream) -> io::Result<Line> {
+    door::line(stream.into_std()?.into())
 }

@@ -3,8 +3,9 @@
 //! What was learned on the way:
 //! - `q35` with a shared memory backend boots; `microvm` with one prints nothing.
 //! - VSOCK without the kernel's vhost is a helper process that shares the guest's memory: hence the memfd.
-//! - The vhost-user connection is QEMU's standard output (`fd=1`): the daemon makes it, and so knows that the helper
-//!   is ready before QEMU is started.
+//! - The vhost-user connection, or the kernel's vhost device, is QEMU's standard output (`fd=1`): the daemon makes it, and so
+//!   knows before QEMU is started that the helper is ready, or that nobody else has the guest's context id. QEMU's user need
+//!   not be able to open the device.
 //! - Raw disks are opened as raw by name, so no header that a guest writes is ever looked at.
 
 use std::ffi::OsString;
@@ -57,6 +58,14 @@ fn opener(disk: &Path) -> &'static str {
     if block { "host_device" } else { "file" }
 }
 
+/// The device that a helper is.
+const HELPED: &str = "vhost-user-vsock-pci";
+
+/// Whether a monitor with these words is nothing without its helper.
+pub(super) fn is_helped(args: &[String]) -> bool {
+    args.iter().any(|word| word.split(',').next() == Some(HELPED))
+}
+
 pub(super) fn helper(config: &VmmConfig, places: &Places) -> Vec<OsString> {
     let vm = format!(
         "guest-cid={},socket={},uds-path={}",
@@ -68,13 +77,15 @@ pub(super) fn helper(config: &VmmConfig, places: &Places) -> Vec<OsString> {
 }
 
 /// `user` is whom the monitor becomes once its disks and sockets are open, before any guest runs; `vhost_net` whether the
-/// kernel carries the packets of a tap interface itself.
+/// kernel carries the packets of a tap interface itself, `helper` whether standard output leads to the helper that is the
+/// guest's VSOCK device, in place of the kernel's device.
 pub(super) fn monitor(
     config: &VmmConfig,
     places: &Places,
     accel: Accel,
     user: Option<u32>,
     vhost_net: bool,
+    helper: bool,
 ) -> Result<Vec<OsString>, MonitorError> {
     let memory = config.memory.as_mib();
     let mut words: Vec<String> = Vec::new();
@@ -89,7 +100,8 @@ pub(super) fn monitor(
     add("cpu", cpu.to_owned());
     add("smp", config.vcpus.to_string());
     add("m", format!("{memory}M"));
-    add("object", format!("memory-backend-memfd,id=mem0,size={memory}M,share=on"));
+    let backend = if helper { "memfd,share=on" } else { "ram" };
+    add("object", format!("memory-backend-{backend},id=mem0,size={memory}M"));
     // The filter is there before the monitor becomes its user, which is one of the calls that it could deny. A process
     // of another user than root has nothing to gain from them.
     let elevate = if user.is_some() { "allow" } else { "deny" };
@@ -110,8 +122,12 @@ pub(super) fn monitor(
         );
         add("device", format!("virtio-blk-pci,drive=d{index},serial={serial},werror=report,rerror=report"));
     }
-    add("chardev", "socket,id=vsock0,fd=1".to_owned());
-    add("device", "vhost-user-vsock-pci,chardev=vsock0".to_owned());
+    if helper {
+        add("chardev", "socket,id=vsock0,fd=1".to_owned());
+        add("device", format!("{HELPED},chardev=vsock0"));
+    } else {
+        add("device", format!("vhost-vsock-pci,guest-cid={},vhostfd=1", config.cid.get()));
+    }
     if let Some(nic) = &config.nic {
         match &nic.backend {
             NicBackend::User => add("netdev", user_network(&nic.net)),
@@ -199,8 +215,12 @@ mod tests {
     }
 
     fn words_of(user: Option<u32>) -> Vec<String> {
+        told(user, true)
+    }
+
+    fn told(user: Option<u32>, helper: bool) -> Vec<String> {
         let places = Places::new(Path::new("/r"), VmId::from_bits(1));
-        let words = monitor(&config(), &places, Accel::Emulation, user, false).unwrap();
+        let words = monitor(&config(), &places, Accel::Emulation, user, false, helper).unwrap();
         words.into_iter().map(|word| word.into_string().unwrap()).collect()
     }
 
@@ -243,6 +263,17 @@ mod tests {
     }
 
     #[test]
+    fn the_kernels_device_has_the_guests_context_id_and_the_helpers_shares_its_memory() {
+        let (helped, kernel) = (told(None, true), told(None, false));
+        assert_eq!((is_helped(&helped), is_helped(&kernel)), (true, false));
+        let has = |words: &[String], part: &str| words.iter().any(|word| word == part);
+        assert!(has(&kernel, "vhost-vsock-pci,guest-cid=3,vhostfd=1"), "{kernel:?}");
+        assert!(has(&kernel, "memory-backend-ram,id=mem0,size=256M"), "{kernel:?}");
+        assert!(has(&helped, "memory-backend-memfd,share=on,id=mem0,size=256M"), "{helped:?}");
+        assert!(!kernel.join(" ").contains("vsock0"), "{kernel:?}");
+    }
+
+    #[test]
     fn ctl_1_4_disks_are_raw_by_name_and_a_comma_in_a_path_adds_no_option() {
         let words = words().join(" ");
         assert!(words.contains("driver=raw,node-name=d0,"), "{words}");
@@ -256,7 +287,7 @@ mod tests {
         config.nic.as_mut().unwrap().backend = NicBackend::Tap(names::tap(config.id));
         let places = Places::new(Path::new("/r"), config.id);
         for (vhost_net, vhost) in [(true, "on"), (false, "off")] {
-            let words = monitor(&config, &places, Accel::Kvm, None, vhost_net).unwrap();
+            let words = monitor(&config, &places, Accel::Kvm, None, vhost_net, true).unwrap();
             let want = format!("tap,id=n0,ifname={},script=no,downscript=no,vhost={vhost}", names::tap(config.id));
             assert!(words.iter().any(|word| *word == *want), "{words:?}");
             let device = format!("virtio-net-pci,netdev=n0,mac={},romfile=", MacAddr::local(5));

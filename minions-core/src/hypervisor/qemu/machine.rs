@@ -29,11 +29,20 @@ pub(super) struct Machine {
     pub places: Places,
 }
 
-/// The two processes of a monitor, as far as they are alive.
+/// The processes of a monitor, as far as they are alive.
 #[derive(Debug)]
 pub(super) struct Pair {
     pub monitor: Option<Process>,
     pub helper: Option<Process>,
+    /// Whether the one is nothing without the other.
+    helped: bool,
+}
+
+impl Pair {
+    /// QEMU, where it has all that it needs.
+    pub fn whole(&self) -> Option<&Process> {
+        self.monitor.as_ref().filter(|_| self.helper.is_some() || !self.helped)
+    }
 }
 
 impl Machine {
@@ -46,7 +55,8 @@ impl Machine {
         let keys = [self.places.monitor_key(), self.places.helper_key()];
         let found = self.hypervisor.0.keys.holders(keys).await;
         let [monitor, helper] = found.map_err(MonitorError::io("find the processes of a VM"))?;
-        Ok(Pair { monitor, helper })
+        let words = monitor.as_ref().map(|monitor| self.words(monitor)).transpose()?.flatten();
+        Ok(Pair { monitor, helper, helped: words.is_some_and(|words| command::is_helped(&words)) })
     }
 
     /// A conversation with the monitor, in turn.
@@ -89,7 +99,7 @@ impl Machine {
 
     pub async fn status(&self) -> Result<Option<VmmStatus>, MonitorError> {
         let pair = self.pair().await?;
-        if let (Some(monitor), Some(_)) = (&pair.monitor, &pair.helper)
+        if let Some(monitor) = pair.whole()
             && let Some(words) = self.words(monitor)?
             && let Some(epoch) = command::epoch_of(&words, self.id)
         {
@@ -100,8 +110,7 @@ impl Machine {
                 (Ok(phase), Ok(since)) => return Ok(Some(VmmStatus { epoch, phase, since, size, fences })),
                 (Err(error), _) | (_, Err(error)) => {
                     // It may have died under our eyes.
-                    let again = self.pair().await?;
-                    if again.monitor.is_some() && again.helper.is_some() {
+                    if self.pair().await?.whole().is_some() {
                         // One that stands still is there all the same, with its disks open: whoever is to end it must
                         // hear of it. Whether its guest lives is for the guest channel to find out.
                         return match (error, monitor.since()) {
@@ -192,10 +201,16 @@ impl Machine {
 
     pub async fn wait_exit(&self) -> Result<(), MonitorError> {
         let pair = self.pair().await?;
-        if let (Some(monitor), Some(helper)) = (pair.monitor, pair.helper) {
+        if let Some(monitor) = pair.whole() {
+            let helper_ends = async {
+                match &pair.helper {
+                    Some(helper) => helper.exited().await,
+                    None => std::future::pending().await,
+                }
+            };
             let ended = tokio::select! {
                 ended = monitor.exited() => ended,
-                ended = helper.exited() => ended,
+                ended = helper_ends => ended,
                 () = self.guest_ends() => Ok(()),
             };
             ended.map_err(MonitorError::io("wait for the end of a monitor"))?;

@@ -1,8 +1,8 @@
 //! Virtual machines by QEMU.
 //!
-//! Two processes a VM, which outlive the daemon: QEMU, and a helper that is its VSOCK device. Each holds a
-//! [key](crate::host::key) for life, by which it is found again; together they are the monitor: where one of them is
-//! dead, the monitor is. What a live one was configured with is read from the words it was started with, never from a
+//! One process a VM, which outlives the daemon, or two: QEMU, and where the kernel does not carry VSOCK, a helper that is its
+//! device. Each holds a [key](crate::host::key) for life, by which it is found again; together they are the monitor: where
+//! one of them is dead, the monitor is. What a live one was configured with is read from the words it was started with, never from a
 //! file. Beside the guest's memory, QEMU itself takes some 60 MiB (its translation cache in emulation more), the
 //! helper 4 MiB.
 //!
@@ -21,6 +21,7 @@ mod preflight;
 mod probe;
 mod start;
 mod stop;
+mod vsock;
 mod wire;
 
 use std::path::{Path, PathBuf};
@@ -38,6 +39,7 @@ use crate::types::{ByteSize, StepReport, StopHow, VmId};
 pub use command::Accel;
 pub use preflight::preflight;
 pub use probe::{KvmProbe, KvmVerdict, probe_kvm};
+pub use vsock::Vsock;
 
 use super::bounds::{MIN_MEMORY, check};
 use super::error::MonitorError;
@@ -55,8 +57,8 @@ pub struct QemuConfig {
     pub run_dir: PathBuf,
     /// `qemu-system-x86_64`, by its absolute path.
     pub qemu: PathBuf,
-    /// `vhost-device-vsock`, by its absolute path.
-    pub vsock_helper: PathBuf,
+    /// What carries the VSOCK of guests.
+    pub vsock: Vsock,
     /// How guests run: what [`probe_kvm`] proved.
     pub accel: Accel,
     /// Most processors that a VM may have.
@@ -90,7 +92,12 @@ impl QemuHypervisor {
     pub async fn open(config: QemuConfig, env: Env) -> Result<Self> {
         MonitorError::unless_fits(&config.run_dir, places::LONGEST)?;
         let version = preflight::qemu_version(&config.qemu).await?;
-        preflight::helper_version(&config.vsock_helper).await?;
+        match &config.vsock {
+            Vsock::Helper(program) => drop(preflight::helper_version(program).await?),
+            Vsock::Kernel(device) => {
+                vsock::open(device).map_err(MonitorError::io("open the kernel's VSOCK device"))?;
+            }
+        }
         files::make_dir(&config.run_dir).map_err(MonitorError::io("make the folder of running VMs"))?;
         Ok(Self(Arc::new(Inner {
             config,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::probe::KvmVerdict;
-use super::{QemuConfig, places};
+use super::{QemuConfig, Vsock, places, vsock};
 use crate::error::{Error, Result};
 use crate::host::command::CommandError;
 use crate::host::preflight::{Finding, disk_space, open_files, processes, socket_paths};
@@ -13,7 +13,9 @@ use crate::hypervisor::error::MonitorError;
 use crate::types::ByteSize;
 
 const QEMU_FIX: &str = "apt-get install qemu-system-x86 qemu-utils";
-const HELPER_FIX: &str = "cargo install vhost-device-vsock --locked";
+const HELPER_FIX: &str =
+    "cargo install vhost-device-vsock --locked; or, where guests run on the processor, modprobe vhost_vsock";
+const DEVICE_FIX: &str = "modprobe vhost_vsock, and let this user open /dev/vhost-vsock; or qemu.vsock = \"helper\"";
 
 /// The oldest that was tried.
 const OLDEST: (u32, u32) = (7, 2);
@@ -51,17 +53,15 @@ pub(super) async fn helper_version(program: &Path) -> Result<String> {
 /// Looks at all that this adapter needs, and says what is missing and how to mend it. Starts two programs for their
 /// versions, and changes nothing.
 pub async fn preflight(config: &QemuConfig, kvm: &KvmVerdict) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let tools = [
-        ("qemu", qemu_version(&config.qemu).await, QEMU_FIX),
-        ("vhost-device-vsock", helper_version(&config.vsock_helper).await, HELPER_FIX),
-    ];
-    for (id, version, fix) in tools {
-        findings.push(match version {
-            Ok(version) => Finding::ok(id, format!("version {version}")),
-            Err(error) => Finding::fail(id, error.chain(), fix),
-        });
-    }
+    let tool = |id, version: Result<String>, fix| match version {
+        Ok(version) => Finding::ok(id, format!("version {version}")),
+        Err(error) => Finding::fail(id, error.chain(), fix),
+    };
+    let mut findings = vec![tool("qemu", qemu_version(&config.qemu).await, QEMU_FIX)];
+    findings.push(match &config.vsock {
+        Vsock::Helper(program) => tool("vhost-device-vsock", helper_version(program).await, HELPER_FIX),
+        Vsock::Kernel(device) => kernel_vsock(device),
+    });
     findings.push(match kvm {
         KvmVerdict::Works => Finding::ok("kvm", "a probe boot ran on the processor"),
         KvmVerdict::Fails { reason } => Finding::warn(
@@ -77,6 +77,15 @@ pub async fn preflight(config: &QemuConfig, kvm: &KvmVerdict) -> Vec<Finding> {
     findings.push(open_files(4096));
     findings.push(processes(4096));
     findings
+}
+
+/// Whether the kernel carries VSOCK.
+fn kernel_vsock(device: &Path) -> Finding {
+    const ID: &str = "vhost-vsock";
+    match vsock::open(device) {
+        Ok(_) => Finding::ok(ID, "the kernel carries the VSOCK of guests"),
+        Err(error) => Finding::fail(ID, format!("{}: {error}", device.display()), DEVICE_FIX),
+    }
 }
 
 /// As whom monitors run.

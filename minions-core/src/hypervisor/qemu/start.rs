@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::net::UnixStream;
 use super::Turn;
 use super::command;
 use super::machine::Machine;
+use super::vsock::{self, Vsock};
 use super::wire::Qmp;
 use crate::host::spawn::Spawned;
 use crate::host::{files, inotify};
@@ -24,7 +26,7 @@ impl Machine {
     /// The monitor is up with this configuration.
     pub async fn start(&self, config: &VmmConfig) -> Result<StepReport, MonitorError> {
         let pair = self.pair().await?;
-        if let (Some(monitor), Some(_)) = (&pair.monitor, &pair.helper)
+        if let Some(monitor) = pair.whole()
             && let Some(have) = self.epoch(monitor)?
         {
             let phase = if have == config.epoch { self.ready().await } else { self.phase().await };
@@ -40,13 +42,19 @@ impl Machine {
         let clock = &self.hypervisor.0.env.clock;
         let begin = clock.monotonic();
         self.prepare(config).await?;
-        let vhost = self.start_helper(config).await?;
-        let helper_up = clock.monotonic();
-        self.start_monitor(config, vhost).await?;
         let micros = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
-        Ok(StepReport::empty()
-            .with("vsock_helper", micros(helper_up.saturating_sub(begin)))
-            .with("monitor", micros(clock.monotonic().saturating_sub(helper_up))))
+        let mut report = StepReport::empty();
+        let device = match &self.hypervisor.0.config.vsock {
+            Vsock::Helper(program) => {
+                let device = self.start_helper(config, program).await?;
+                report = report.with("vsock_helper", micros(clock.monotonic().saturating_sub(begin)));
+                device
+            }
+            Vsock::Kernel(device) => vsock::claim(device, config.cid)?,
+        };
+        let device_up = clock.monotonic();
+        self.start_monitor(config, device).await?;
+        Ok(report.with("monitor", micros(clock.monotonic().saturating_sub(device_up))))
     }
 
     /// One that is alive may have been started a moment ago by a call that was given up: wait until it listens.
@@ -70,21 +78,22 @@ impl Machine {
         done.map_err(|error| MonitorError::Io { what: "make the folder of a VM", source: io::Error::other(error) })?
     }
 
-    async fn start_helper(&self, config: &VmmConfig) -> Result<UnixStream, MonitorError> {
+    /// The connection to the helper that is the guest's VSOCK device.
+    async fn start_helper(&self, config: &VmmConfig, program: &Path) -> Result<File, MonitorError> {
         let words = command::helper(config, &self.places);
-        let program = self.hypervisor.0.config.vsock_helper.clone();
+        let program = program.to_owned();
         let spawned = self.spawn("the VSOCK helper", program, words, self.places.helper_key(), None).await?;
-        first_of("the VSOCK helper", &spawned, &self.places.vhost()).await
+        let io = MonitorError::io("hand the VSOCK device to the monitor");
+        let vhost = first_of("the VSOCK helper", &spawned, &self.places.vhost()).await?.into_std().map_err(&io)?;
+        vhost.set_nonblocking(false).map_err(&io)?;
+        Ok(File::from(OwnedFd::from(vhost)))
     }
 
-    async fn start_monitor(&self, config: &VmmConfig, vhost: UnixStream) -> Result<(), MonitorError> {
-        let io = MonitorError::io("hand the VSOCK device to the monitor");
-        let vhost = vhost.into_std().map_err(&io)?;
-        vhost.set_nonblocking(false).map_err(&io)?;
-        let device = File::from(std::os::fd::OwnedFd::from(vhost));
+    async fn start_monitor(&self, config: &VmmConfig, device: File) -> Result<(), MonitorError> {
         let user = self.hypervisor.0.own_users.then_some(config.uid).filter(|uid| *uid != 0);
         let accel = self.hypervisor.0.config.accel;
-        let words = command::monitor(config, &self.places, accel, user, self.hypervisor.0.vhost_net)?;
+        let helper = matches!(self.hypervisor.0.config.vsock, Vsock::Helper(_));
+        let words = command::monitor(config, &self.places, accel, user, self.hypervisor.0.vhost_net, helper)?;
         let program = self.hypervisor.0.config.qemu.clone();
         let _turn = self.hypervisor.turn(self.id, Turn::Talk).await;
         let spawned = self.spawn("the monitor", program, words, self.places.monitor_key(), Some(device)).await?;

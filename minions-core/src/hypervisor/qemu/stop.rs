@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::machine::{Machine, Pair};
 use super::places::Places;
+use super::vsock::Vsock;
 use crate::env::CallCx;
 use crate::host::process::Process;
 use crate::host::{files, key};
@@ -21,7 +22,7 @@ impl Machine {
     /// Nothing of the monitor is left.
     pub async fn stop(&self, cx: &CallCx, how: &StopHow) -> Result<StepReport, MonitorError> {
         let pair = self.pair().await?;
-        if let (Some(monitor), Some(_)) = (&pair.monitor, &pair.helper)
+        if let Some(monitor) = pair.whole()
             && let StopHow::Graceful { grace_ms } = how
         {
             let grace = Duration::from_millis(*grace_ms).min(cx.left().saturating_sub(RESERVE));
@@ -56,7 +57,7 @@ impl Machine {
 
     /// Ends what is alive and removes what is left.
     pub async fn clear(&self) -> Result<(), MonitorError> {
-        let Pair { monitor, helper } = self.pair().await?;
+        let Pair { monitor, helper, .. } = self.pair().await?;
         self.keep_last_words(monitor.is_some()).await;
         // QEMU first: without its helper it would only complain.
         for process in [monitor, helper].into_iter().flatten() {
@@ -68,18 +69,19 @@ impl Machine {
         self.line_ends().await;
         self.hypervisor.lines().forget(self.id);
         let places = self.places.clone();
-        let swept = tokio::task::spawn_blocking(move || sweep(&places)).await;
+        let doors = matches!(self.hypervisor.0.config.vsock, Vsock::Helper(_));
+        let swept = tokio::task::spawn_blocking(move || sweep(&places, doors)).await;
         swept.map_err(io::Error::other).flatten().map_err(MonitorError::io("remove what is left of a VM"))
     }
 }
 
 /// Removes every file of the monitor, the keys last: until then, nobody else can begin. What belongs to the guest
-/// channel stays, and with it the folder.
-fn sweep(places: &Places) -> io::Result<()> {
+/// channel stays, and with it the folder, unless that channel has no doors here any more.
+fn sweep(places: &Places, doors: bool) -> io::Result<()> {
     let keys = [places.monitor_key(), places.helper_key()];
     for name in files::names(places.dir())? {
         let path = places.dir().join(&name);
-        if !names::is_vsock_port(&name) && !keys.contains(&path) {
+        if !(keys.contains(&path) || doors && names::is_vsock_port(&name)) {
             files::absent(&path)?;
         }
     }
