@@ -253,7 +253,9 @@ fn every_state_obeys_the_rules_of_planning() {
             assert!(end.is_none() || remove.is_none() || end < remove, "{}", context());
             // INV-10 and the contract of the monitor: its parts come first.
             assert!(make.is_none() || start.is_none() || make < start, "{}", context());
-            assert!(note.is_none() || start.is_none() || note < start, "{}", context());
+            // No guest runs before what it needs is noted.
+            let boot = place(&|step| *step == Step::StartVmm);
+            assert!(note.is_none() || boot.is_none() || note < boot, "{}", context());
             // INV-13: no second monitor beside one of another epoch, nor beside a corpse.
             let other = seen.vmm.as_ref().is_some_and(|vmm| vmm.epoch != EPOCH || vmm.phase == VmmPhase::Exited);
             assert!(start.is_none() || !other, "{}", context());

@@ -5,13 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::AbortHandle;
 
 use super::board::Board;
-use super::execute::execute;
 use super::observe::{Known, Observed, observe};
 use super::pace::Pace;
-use super::plan::{Plan, Stage, plan};
+use super::plan::{Plan, plan};
 use super::queue::Queue;
 use super::step::Step;
 use super::{EngineConfig, Ports, status};
@@ -20,13 +19,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::hypervisor::VmmPhase;
 use crate::mutant::{Mutant, planted};
 use crate::store::{JournalRow, Outcome};
-use crate::types::{BootMark, Fences, Generation, Goal, Settled, StateReason, StepReport, VmId, VmSize, VmState};
+use crate::types::{BootMark, Fences, Generation, Goal, Settled, StateReason, VmId, VmSize, VmState};
 
 /// What one engine remembers of one VM. Nothing in it is needed to be right, only to be quick and to tell people.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    known: Known,
-    pace: Pace,
+    pub(super) known: Known,
+    pub(super) pace: Pace,
     generation: Generation,
     pub(super) trouble: Option<StateReason>,
     pub(super) marks: Vec<BootMark>,
@@ -41,7 +40,7 @@ pub(super) struct Memory {
 pub(super) struct Inner {
     pub(super) ports: Ports,
     pub(super) env: Env,
-    config: EngineConfig,
+    pub(super) config: EngineConfig,
     pub(super) board: Board,
     pub(super) queue: Queue,
     working: Semaphore,
@@ -49,7 +48,7 @@ pub(super) struct Inner {
 }
 
 /// What a run does next.
-enum Next {
+pub(super) enum Next {
     /// Observe and plan again at once.
     Again,
     /// Nothing to do until something happens.
@@ -126,7 +125,7 @@ impl Inner {
         }
     }
 
-    /// One observation, one plan, at most one stage.
+    /// One observation, one plan, and of its stages those that need no look between them.
     async fn turn(self: &Arc<Self>, vm: VmId, interrupt: &Notify) -> Result<Next> {
         let cx = CallCx::new("observe", self.config.observe_limit);
         let permit = self.working.acquire().await.map_err(|_| Error::internal("the engine has ended"))?;
@@ -176,149 +175,12 @@ impl Inner {
                 Ok(Next::Rest)
             }
             Plan::GiveUp { kind, reason } => self.give_up(&row, kind, reason).await,
-            Plan::Stages(stages) => {
-                let Some(stage) = stages.into_iter().next() else { return Ok(Next::Rest) };
-                let permit = if stage.iter().all(Step::is_wait) {
-                    drop(permit);
-                    None
-                } else {
-                    Some(permit)
-                };
-                let next = self.stage(&row, &seen, stage, interrupt).await;
-                drop(permit);
-                next
-            }
+            Plan::Stages(stages) => self.stages(row, &seen, stages, permit, interrupt).await,
         }
-    }
-
-    /// Runs the steps of one stage at the same time.
-    async fn stage(
-        self: &Arc<Self>,
-        row: &JournalRow,
-        seen: &Observed,
-        stage: Stage,
-        interrupt: &Notify,
-    ) -> Result<Next> {
-        let vm = row.entry.vm;
-        let attempt = self.remember(vm, |memory| memory.pace.attempt());
-        let waits = stage.iter().all(Step::is_wait);
-        let names: Vec<_> = stage.iter().map(Step::name).collect();
-        let mut tasks = JoinSet::new();
-        let shared = Arc::new((row.clone(), seen.clone()));
-        for step in stage {
-            let (inner, shared) = (self.clone(), shared.clone());
-            tasks.spawn(async move {
-                let start = inner.env.clock.monotonic();
-                let result =
-                    execute(&inner.ports, &inner.env, &inner.config, &shared.0, &shared.1, step, attempt).await;
-                let micros = u64::try_from((inner.env.clock.monotonic() - start).as_micros()).unwrap_or(u64::MAX);
-                (step, micros, result)
-            });
-        }
-        let mut worst: Option<(Step, Error)> = None;
-        loop {
-            let done = tokio::select! {
-                done = tasks.join_next() => done,
-                // Dropping the set ends the waits: nothing they do has an effect of its own.
-                () = interrupt.notified(), if waits => {
-                    self.unheard(vm);
-                    return Ok(Next::Again);
-                }
-            };
-            let Some(done) = done else { break };
-            let (step, micros, result) = done.map_err(|error| Error::internal("a step panicked").with_source(error))?;
-            let result = if planted(Mutant::TrustTheStep) { result.or(Ok(StepReport::empty())) } else { result };
-            match self.note(vm, row, seen, step, micros, result) {
-                Some(error) if worst.as_ref().is_none_or(|(_, known)| known.kind().is_transient()) => {
-                    worst = Some((step, error));
-                }
-                _ => {}
-            }
-        }
-        match worst {
-            None => {
-                self.remember(vm, |memory| {
-                    if memory.pace.succeeded(&names) {
-                        memory.trouble = None;
-                    }
-                });
-                Ok(Next::Again)
-            }
-            Some((step, error)) => self.stumble(row, step, error).await,
-        }
-    }
-
-    /// The guest may have reported to a wait that is over, and will not report again: it is asked first.
-    fn unheard(&self, vm: VmId) {
-        self.remember(vm, |memory| {
-            memory.known.started = None;
-            memory.known.probed = None;
-        });
-    }
-
-    /// Remembers what a step has shown; gives its error back where that counts as one.
-    fn note(
-        &self,
-        vm: VmId,
-        row: &JournalRow,
-        seen: &Observed,
-        step: Step,
-        micros: u64,
-        result: Result<StepReport>,
-    ) -> Option<Error> {
-        let wanted = if let Goal::Running { epoch } = row.entry.goal { Some(epoch) } else { None };
-        let live = seen.vmm.as_ref().map(|vmm| vmm.epoch);
-        let ending = live.is_some() && live != wanted;
-        self.remember(vm, |memory| {
-            match (&step, &result) {
-                (Step::PrepareVmm, Ok(_)) => memory.known.prepared = Some(row.entry.generation),
-                (Step::StartVmm, Ok(_)) => {
-                    memory.known.started = wanted;
-                    // Larger disks may have been asked for since.
-                    memory.known.booted = memory.known.prepared;
-                }
-                (Step::ShowDisks, Ok(_)) => memory.known.shown = Some(row.entry.generation),
-                // An agent that cannot grow its filesystems has larger disks all the same, and grows them when it boots.
-                (Step::GrowGuest(_), _) => memory.known.grown = Some(row.entry.generation),
-                (Step::AwaitReady, Ok(_)) => memory.known.proven = wanted,
-                (Step::Probe, Ok(_)) => {
-                    memory.known.probed = wanted;
-                    memory.known.proven = wanted;
-                }
-                // A guest that does not answer yet will announce itself.
-                (Step::Probe, Err(_)) => memory.known.probed = wanted,
-                // Asked or not, the ladder goes on: a mute guest is ended all the same.
-                (Step::AskGuest, _) => memory.known.asked = live,
-                // Nor can one be asked to whom no door leads: that keeps no monitor from being ended.
-                (Step::OpenDoor, Err(_)) if ending => memory.known.asked = live,
-                (Step::AwaitExit { .. }, _) => memory.known.waited = live,
-                (Step::EndVmm(_), _) => memory.known = Known::default(),
-                _ => {}
-            }
-            match result {
-                Ok(report) => {
-                    memory.marks.push(BootMark { name: step.name().into(), micros });
-                    memory.marks.extend(report.marks);
-                    None
-                }
-                Err(error)
-                    if matches!(step, Step::Probe | Step::AskGuest | Step::AwaitExit { .. } | Step::GrowGuest(_))
-                        || step == Step::OpenDoor && ending =>
-                {
-                    if matches!(step, Step::GrowGuest(_)) {
-                        tracing::warn!(%vm, error = %error.chain(), "the guest grows its filesystem at its next start");
-                    } else {
-                        tracing::debug!(%vm, step = step.name(), error = %error.chain(), "not answered");
-                    }
-                    None
-                }
-                Err(error) => Some(error),
-            }
-        })
     }
 
     /// A stage failed: try again, or give up.
-    async fn stumble(&self, row: &JournalRow, step: Step, error: Error) -> Result<Next> {
+    pub(super) async fn stumble(&self, row: &JournalRow, step: Step, error: Error) -> Result<Next> {
         let (wait, tries) = self.failed(row.entry.vm, Some(step.name()), &error);
         let running = matches!(row.entry.goal, Goal::Running { .. });
         // What ends a VM is tried for ever; what brings one up is given up where trying again cannot help.
@@ -404,12 +266,19 @@ impl Inner {
     /// One task a VM that shall run waits for the end of its monitor: while its guest boots, too.
     fn watch_exit(self: &Arc<Self>, row: &JournalRow, seen: &Observed) {
         let vm = row.entry.vm;
-        if planted(Mutant::NoExitWatch) || !matches!(row.entry.goal, Goal::Running { .. }) {
+        if !matches!(row.entry.goal, Goal::Running { .. }) {
             return;
         }
-        let Some(epoch) = seen.vmm.as_ref().filter(|vmm| vmm.phase == VmmPhase::Running).map(|vmm| vmm.epoch) else {
+        if let Some(vmm) = seen.vmm.as_ref().filter(|vmm| vmm.phase == VmmPhase::Running) {
+            self.watch(vm, vmm.epoch);
+        }
+    }
+
+    /// Has a task wait for the end of the monitor of that epoch.
+    pub(super) fn watch(self: &Arc<Self>, vm: VmId, epoch: u64) {
+        if planted(Mutant::NoExitWatch) {
             return;
-        };
+        }
         self.remember(vm, |memory| {
             if memory.watch.as_ref().is_some_and(|(known, task)| *known == epoch && !task.is_finished()) {
                 return;

@@ -16,6 +16,7 @@ mod orphans;
 mod pace;
 pub mod plan;
 mod queue;
+mod stage;
 mod status;
 mod step;
 mod tell;

@@ -82,6 +82,11 @@ impl Queue {
         }
     }
 
+    /// Whether work for a key came while it was worked on.
+    pub(super) fn is_woken(&self, vm: VmId) -> bool {
+        self.state().slots.get(&vm).is_some_and(|slot| slot.again)
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.state().slots.is_empty()
     }

@@ -53,7 +53,11 @@ pub(super) fn plan(row: &JournalRow, epoch: u64, seen: &Observed) -> Plan {
     } else {
         vec![Step::NoteProvisioned]
     };
-    let prepare = if live.is_none() { vec![Step::PrepareVmm] } else { vec![] };
+    // What is noted has been seen. No guest runs before it is.
+    let mut prepare = note;
+    if live.is_none() {
+        prepare.push(Step::PrepareVmm);
+    }
     let start = if live == Some(VmmPhase::Running) { vec![] } else { vec![Step::StartVmm] };
     let ready = if seen.known.proven == Some(epoch) || planted(Mutant::AckBeforeReady) {
         vec![]
@@ -64,7 +68,7 @@ pub(super) fn plan(row: &JournalRow, epoch: u64, seen: &Observed) -> Plan {
     };
     let grow = if live == Some(VmmPhase::Running) { grow(row, seen) } else { [vec![], vec![], vec![]] };
     let [disks, show, guest] = grow;
-    stages([parts, note, prepare, start, ready, disks, show, guest, old_roots(seen)]).unwrap_or(Plan::Met)
+    stages([parts, prepare, start, ready, disks, show, guest, old_roots(seen)]).unwrap_or(Plan::Met)
 }
 
 /// A guest that ran before its disks were to be larger is shown them, once for each generation.
