@@ -10,6 +10,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 
 use super::process::watch;
+use super::socket;
 
 /// What is seen of a folder. The kernel takes some ten milliseconds to close it: on a thread for that, so that nobody waits.
 struct Events(Option<AsyncFd<OwnedFd>>);
@@ -27,7 +28,7 @@ impl Drop for Events {
 /// the program has ended. The folder must be there; a stale socket must be removed before the program is started.
 pub async fn connect_when_there(path: &Path) -> io::Result<UnixStream> {
     // It may be there already: most are asked for more than once.
-    if let Ok(stream) = UnixStream::connect(path).await {
+    if let Ok(stream) = socket::connect(path).await {
         return Ok(stream);
     }
     let dir = path.parent().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
@@ -37,7 +38,7 @@ pub async fn connect_when_there(path: &Path) -> io::Result<UnixStream> {
     let events = Events(Some(watch(events)?));
     let Some(seen) = &events.0 else { return Err(io::ErrorKind::BrokenPipe.into()) };
     loop {
-        match UnixStream::connect(path).await {
+        match socket::connect(path).await {
             Ok(stream) => return Ok(stream),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let mut ready = seen.readable().await?;

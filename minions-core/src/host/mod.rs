@@ -13,6 +13,7 @@ pub mod lookup;
 pub mod machine;
 pub mod preflight;
 pub mod process;
+pub mod socket;
 pub mod spawn;
 pub mod version;
 

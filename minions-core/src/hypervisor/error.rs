@@ -50,6 +50,11 @@ impl MonitorError {
         move |source| Self::Io { what, source }
     }
 
+    /// Whether a key is held by somebody who cannot be seen.
+    pub fn is_unseen(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// Refuses a folder below which a socket's name could become too long.
     pub fn unless_fits(dir: &Path, longest: usize) -> Result<(), Self> {
         if dir.as_os_str().len() + 1 + longest > crate::host::preflight::MAX_SOCKET_PATH {

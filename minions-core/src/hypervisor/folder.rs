@@ -12,7 +12,28 @@ use crate::types::{VmId, names};
 
 /// Whether anything of a monitor's is left in a VM's folder.
 pub(super) fn any(dir: &Path) -> io::Result<bool> {
-    Ok(files::names(dir)?.iter().any(|name| !names::is_vsock_port(name)))
+    for path in files::paths(dir)? {
+        if !is_door(&path)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether a path in a VM's folder is a door of the guest channel's: a socket of its name, and of this user. What a monitor
+/// may have put there under such a name is not.
+pub(super) fn is_door(path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    let name = path.file_name().and_then(|name| name.to_str());
+    if !name.is_some_and(names::is_vsock_port) {
+        return Ok(false);
+    }
+    match std::fs::symlink_metadata(path) {
+        Ok(meta) => Ok(meta.file_type().is_socket() && meta.uid() == rustix::process::geteuid().as_raw()),
+        // The channel has removed it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 /// The VMs of which anything is left, or in a moment may be.

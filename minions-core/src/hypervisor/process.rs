@@ -13,7 +13,7 @@ use super::VmmConfig;
 use crate::host::key::{self, Holders};
 use crate::host::process::Process;
 use crate::host::spawn::{Detached, Spawned, spawn};
-use crate::host::{files, inotify};
+use crate::host::{files, inotify, socket};
 
 /// How often, and how long apart, a key is asked for whose holder cannot be seen: two seconds in all.
 const MOMENTS: u32 = 400;
@@ -109,10 +109,14 @@ pub(super) enum Listens {
 }
 
 /// The connection to the socket that a process makes, or the reason why it never will.
-pub(super) async fn listens(process: &Process, socket: &Path) -> io::Result<Listens> {
+pub(super) async fn listens(process: &Process, path: &Path) -> io::Result<Listens> {
     let outcome = tokio::time::timeout(PATIENCE, async {
         tokio::select! {
-            stream = inotify::connect_when_there(socket) => stream.map(Listens::Reached),
+            stream = inotify::connect_when_there(path) => {
+                let stream = stream?;
+                socket::answers(&stream, process.pid())?;
+                Ok(Listens::Reached(stream))
+            }
             ended = process.exited() => ended.map(|()| Listens::Died),
         }
     });

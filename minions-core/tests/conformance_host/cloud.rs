@@ -190,3 +190,76 @@ async fn a_monitor_that_was_started_before_its_disks_were_made_sees_them_all_the
     host.hypervisor.ensure_absent(&cx(), config.id, &StopHow::Force).await.unwrap();
     assert_eq!(host.hypervisor.list(&cx()).await.unwrap(), []);
 }
+
+#[tokio::test]
+async fn a_monitor_that_sees_another_disk_than_there_is_now_never_boots_from_it() {
+    let name = "a_monitor_that_sees_another_disk_than_there_is_now_never_boots_from_it";
+    if !Means::of_host().walls {
+        return skip(name, "not root: a monitor sees what the host sees");
+    }
+    let host = Host::new(Kind::Cloud).await;
+    let config = host.vm(VmId::from_bits(21), 1, Cid::FIRST);
+    host.hypervisor.ensure_process(&cx(), &config).await.unwrap();
+    let pids = || lab::processes(host.folder.path(), &format!("{}/api.", config.id));
+    let before = pids();
+    host.hypervisor.ensure_process(&cx(), &config).await.unwrap();
+    assert_eq!(pids(), before, "nothing has changed");
+    // The same name, another disk.
+    let (disk, new) = (&config.disks[0].path, host.folder.path().join("new"));
+    std::fs::copy(disk, &new).unwrap();
+    std::fs::rename(&new, disk).unwrap();
+    host.hypervisor.ensure_running(&cx(), &config).await.unwrap();
+    assert_ne!(pids(), before, "it had the old one before its eyes");
+    host.hypervisor.ensure_absent(&cx(), config.id, &StopHow::Force).await.unwrap();
+}
+
+#[tokio::test]
+async fn ctl_1_5_whatever_a_monitor_leaves_in_its_folder_goes_with_it() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let host = Host::new(Kind::Cloud).await;
+    let config = host.vm(VmId::from_bits(22), 1, Cid::FIRST);
+    host.hypervisor.ensure_running(&cx(), &config).await.unwrap();
+    let folder = host.folder.path().join("r").join(config.id.to_string());
+    std::fs::create_dir_all(folder.join("v_7/deep")).unwrap();
+    std::fs::write(folder.join("v_5"), b"kept for later").unwrap();
+    std::fs::write(folder.join(OsStr::from_bytes(b"no\xfftext")), b"").unwrap();
+    std::os::unix::fs::symlink("/etc/hostname", folder.join("link")).unwrap();
+    host.hypervisor.ensure_absent(&cx(), config.id, &StopHow::Force).await.unwrap();
+    let left: Vec<_> = std::fs::read_dir(&folder).into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
+    assert!(left.iter().all(|path| path.ends_with("v_1024")), "{left:?}");
+    assert_eq!(host.hypervisor.list(&cx()).await.unwrap(), []);
+    assert!(Path::new("/etc/hostname").exists());
+}
+
+#[tokio::test]
+async fn a_console_that_leads_elsewhere_is_not_followed() {
+    let host = Host::new(Kind::Cloud).await;
+    let config = host.vm(VmId::from_bits(23), 1, Cid::FIRST);
+    host.hypervisor.ensure_running(&cx(), &config).await.unwrap();
+    let serial = host.folder.path().join("r").join(config.id.to_string()).join("serial");
+    let trap = host.folder.path().join("trap");
+    let listener = tokio::net::UnixListener::bind(&trap).unwrap();
+    std::fs::remove_file(&serial).unwrap();
+    let taps = [("a link", true), ("a socket of somebody else's", false)];
+    for (what, link) in taps {
+        if link {
+            std::os::unix::fs::symlink(&trap, &serial).unwrap();
+        } else {
+            std::fs::remove_file(&serial).unwrap();
+            std::fs::rename(&trap, &serial).unwrap();
+        }
+        // The daemon that comes after this one looks for the line of a guest that runs.
+        let next = host.config.clone().open().await;
+        next.observe(&cx(), config.id).await.unwrap();
+        assert!(next.console(&cx(), config.id, 0).await.is_err(), "{what}");
+        if let Ok(Ok((mut stream, _))) = tokio::time::timeout(Duration::from_millis(100), listener.accept()).await {
+            // Reached, but nothing is said to it.
+            let mut said = Vec::new();
+            tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut said).await.unwrap();
+            assert!(!link && said.is_empty(), "{what}: {said:?}");
+        }
+    }
+    host.hypervisor.ensure_absent(&cx(), config.id, &StopHow::Force).await.unwrap();
+}

@@ -19,7 +19,7 @@ const MAX_LINE: usize = 16;
 /// Dials a port in a guest. A refusal is a connection that closes without a line.
 pub(super) async fn dial(socket: &Path, port: u32) -> io::Result<UnixStream> {
     let handshake = async {
-        let mut stream = UnixStream::connect(socket).await?;
+        let mut stream = crate::host::socket::connect(socket).await?;
         stream.write_all(format!("CONNECT {port}\n").as_bytes()).await?;
         let mut line = Vec::with_capacity(MAX_LINE);
         // Byte by byte: what follows the line is the guest's, and belongs to whoever reads next.

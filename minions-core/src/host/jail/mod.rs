@@ -6,12 +6,14 @@
 //! [`Means`] for is not in the plan, and is told.
 
 mod cgroup;
+mod end;
 mod enter;
 mod means;
 mod plan;
 mod view;
 
 pub use cgroup::{Bounds, Group};
+pub use end::{end, members};
 pub use enter::enter;
 pub use means::{Limiter, Means};
 pub use plan::{Plan, View};

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Uid, chmod, chownat};
@@ -32,7 +32,6 @@ pub(super) struct Fence {
 
 /// What a path is on the host.
 fn is_device(path: &Path) -> bool {
-    use std::os::unix::fs::FileTypeExt;
     std::fs::metadata(path).is_ok_and(|meta| meta.file_type().is_block_device())
 }
 
@@ -101,12 +100,19 @@ impl Fence {
         give(initrd, Some(user), user)
     }
 
-    /// Whether a live monitor has all of its disks before its eyes: one that was started before they were made has not.
+    /// Whether a live monitor has all of its disks before its eyes: one that was started before they were made has not. Nor
+    /// has one that sees a device whose number has passed to another disk since.
     pub fn sees(&self, pid: u32, config: &VmmConfig) -> bool {
         let root = PathBuf::from(format!("/proc/{pid}/root"));
         let there = |path: &Path| {
-            let path = path.strip_prefix("/").unwrap_or(path);
-            std::fs::symlink_metadata(root.join(path)).is_ok()
+            let inside = root.join(path.strip_prefix("/").unwrap_or(path));
+            let (Ok(seen), Ok(disk)) = (std::fs::symlink_metadata(inside), std::fs::metadata(path)) else {
+                return false;
+            };
+            match is_device(path) {
+                true => seen.file_type().is_block_device() && seen.rdev() == disk.rdev(),
+                false => (seen.dev(), seen.ino()) == (disk.dev(), disk.ino()),
+            }
         };
         self.plan.view.is_none() || config.disks.iter().all(|disk| there(&disk.path))
     }

@@ -24,6 +24,7 @@ use super::Turn;
 use super::event::Events;
 use super::machine::{Machine, Monitor};
 use crate::host::process::Process;
+use crate::host::socket;
 use crate::hypervisor::error::MonitorError;
 use crate::hypervisor::{ConsoleBox, Line, log};
 use crate::types::VmId;
@@ -79,7 +80,7 @@ impl Machine {
     }
 
     async fn listen(&self, monitor: &Monitor) -> io::Result<()> {
-        let socket = UnixStream::connect(self.places.serial()).await?;
+        let socket = socket::connect_to(&self.places.serial(), monitor.process.pid()).await?;
         // What was told while nobody listened is over.
         let mut events = Events::over(pipe::OpenOptions::new().open_receiver(self.places.events())?);
         events.forget()?;

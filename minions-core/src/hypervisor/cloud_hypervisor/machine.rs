@@ -11,7 +11,7 @@ use super::places::Places;
 use super::wire::{Api, Info, State};
 use super::{CloudHypervisor, Turn};
 use crate::host::files;
-use crate::host::jail::Means;
+use crate::host::jail::{self, Means};
 use crate::host::process::Process;
 use crate::hypervisor::error::MonitorError;
 use crate::hypervisor::log::{self, LAST_WORDS};
@@ -54,7 +54,9 @@ impl Machine {
     pub async fn monitor(&self) -> Result<Option<Monitor>, MonitorError> {
         let Some(process) = self.holder().await? else { return Ok(None) };
         let words = process::words(&process).map_err(MonitorError::io("read the words of a monitor"))?;
-        Ok(words.and_then(|words| command::api_of(&words, self.id)).map(|(api, epoch)| Monitor { process, api, epoch }))
+        // A process may write its own words: they are believed to be of this VM, and no more.
+        let epoch = words.and_then(|words| command::api_of(&words, self.id)).map(|(_, epoch)| epoch);
+        Ok(epoch.map(|epoch| Monitor { process, api: self.places.api(epoch), epoch }))
     }
 
     /// A conversation with the monitor, in turn.
@@ -64,7 +66,7 @@ impl Machine {
         talk: impl AsyncFnOnce(&mut Api) -> Result<T, MonitorError>,
     ) -> Result<T, MonitorError> {
         let _turn = self.hypervisor.turn(self.id, Turn::Talk).await;
-        talk(&mut Api::connect(&monitor.api).await?).await
+        talk(&mut Api::connect(&monitor.api, monitor.process.pid()).await?).await
     }
 
     /// What the monitor says of its VM.
@@ -73,7 +75,12 @@ impl Machine {
     }
 
     pub async fn status(&self) -> Result<Option<VmmStatus>, MonitorError> {
-        if let Some(monitor) = self.monitor().await? {
+        let monitor = match self.monitor().await {
+            // One that holds its key where nobody can see it is of no more use: it is told as dead, and will be ended.
+            Err(error) if error.is_unseen() && self.has_members()? => None,
+            monitor => monitor?,
+        };
+        if let Some(monitor) = monitor {
             let since = monitor.process.since().map_err(MonitorError::io("read when a monitor was started"));
             let epoch = monitor.epoch;
             match (self.info(&monitor).await, since) {
@@ -112,6 +119,12 @@ impl Machine {
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(Fences::default()),
             fences => fences.map_err(MonitorError::io("read what keeps a monitor apart")),
         }
+    }
+
+    /// Whether anybody is in a control group of the VM's.
+    fn has_members(&self) -> Result<bool, MonitorError> {
+        let members = jail::members(&self.hypervisor.0.means.limiter, self.id);
+        Ok(!members.map_err(MonitorError::io("look into a VM's control groups"))?.is_empty())
     }
 
     /// What is left of a dead monitor.

@@ -12,7 +12,7 @@ use super::command;
 use super::fence::Fence;
 use super::machine::{Machine, Monitor, phase_of};
 use super::wire::{Api, State};
-use crate::host::{files, inotify};
+use crate::host::{files, inotify, socket};
 use crate::hypervisor::error::MonitorError;
 use crate::hypervisor::process::{Listens, NotStarted, PATIENCE, Start, listens, missing};
 use crate::hypervisor::{VmmConfig, VmmPhase, initrd};
@@ -52,7 +52,8 @@ impl Machine {
     /// One that is alive may have been started a moment ago by a call that was given up: wait until it listens.
     async fn ready(&self, monitor: &Monitor) -> Result<VmmPhase, MonitorError> {
         let stream = tokio::time::timeout(PATIENCE, inotify::connect_when_there(&monitor.api)).await;
-        stream.map_err(|_| MonitorError::Mute)?.map_err(|_| MonitorError::Closed)?;
+        let stream = stream.map_err(|_| MonitorError::Mute)?.map_err(|_| MonitorError::Closed)?;
+        socket::answers(&stream, monitor.process.pid()).map_err(|_| MonitorError::Closed)?;
         self.info(monitor).await.map(|info| phase_of(info.as_ref()))
     }
 

@@ -8,9 +8,10 @@ use super::machine::{Machine, Monitor};
 use super::places::Places;
 use super::wire::State;
 use crate::env::CallCx;
-use crate::host::{files, key};
+use crate::host::{files, jail, key};
 use crate::hypervisor::error::MonitorError;
-use crate::types::{StepReport, StopHow, names};
+use crate::hypervisor::folder;
+use crate::types::{StepReport, StopHow};
 
 /// How long a monitor may take to write what it holds and go.
 const QUIT: Duration = Duration::from_secs(3);
@@ -21,7 +22,12 @@ const RESERVE: Duration = Duration::from_secs(5);
 impl Machine {
     /// Nothing of the monitor is left.
     pub async fn stop(&self, cx: &CallCx, how: &StopHow) -> Result<StepReport, MonitorError> {
-        if let Some(monitor) = self.monitor().await?
+        let monitor = match self.monitor().await {
+            // Not to be spoken to. It is ended all the same.
+            Err(error) if error.is_unseen() => None,
+            monitor => monitor?,
+        };
+        if let Some(monitor) = monitor
             && let StopHow::Graceful { grace_ms } = how
         {
             let grace = Duration::from_millis(*grace_ms).min(cx.left().saturating_sub(RESERVE));
@@ -54,8 +60,10 @@ impl Machine {
 
     /// Ends what is alive and removes what is left.
     pub async fn clear(&self) -> Result<(), MonitorError> {
+        let io = MonitorError::io("end the process of a VM");
+        // Whoever has let go of its key is in its control group still.
+        jail::end(&self.hypervisor.0.means.limiter, self.id).await.map_err(&io)?;
         if let Some(process) = self.holder().await? {
-            let io = MonitorError::io("end the process of a VM");
             process.kill().map_err(&io)?;
             process.exited().await.map_err(&io)?;
         }
@@ -76,12 +84,9 @@ impl Machine {
 /// stays, and with it the folder.
 fn sweep(places: &Places) -> io::Result<()> {
     let key = places.key();
-    for name in files::names(places.dir())? {
-        let path = places.dir().join(&name);
-        if path == places.view() || path == places.capture() {
-            files::dir_absent(&path)?;
-        } else if !names::is_vsock_port(&name) && path != key {
-            files::absent(&path)?;
+    for path in files::paths(places.dir())? {
+        if path != key && !folder::is_door(&path)? {
+            files::all_absent(&path)?;
         }
     }
     if !key::remove(&key)? {

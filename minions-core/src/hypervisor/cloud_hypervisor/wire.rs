@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::task::AbortHandle;
 
+use crate::host::socket;
 use crate::hypervisor::error::MonitorError;
 
 /// The longest answer that a monitor may give: the description of a VM with all its devices.
@@ -71,8 +72,9 @@ impl Drop for Api {
 }
 
 impl Api {
-    pub async fn connect(socket: &Path) -> Result<Self, MonitorError> {
-        let stream = UnixStream::connect(socket).await.map_err(|error| match error.kind() {
+    /// At the socket of the process `pid`.
+    pub async fn connect(path: &Path, pid: u32) -> Result<Self, MonitorError> {
+        let stream = socket::connect_to(path, pid).await.map_err(|error| match error.kind() {
             // Those who gave up waiting for an answer are still in its queue, which has no place left.
             std::io::ErrorKind::WouldBlock => MonitorError::Mute,
             _ => MonitorError::Closed,
