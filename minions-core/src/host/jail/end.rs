@@ -91,6 +91,7 @@ mod tests {
     }
 
     #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "a stranger, not one of ours")]
     async fn ctl_1_1_a_process_that_holds_no_key_is_ended_with_its_group() {
         let name = "ctl_1_1_a_process_that_holds_no_key_is_ended_with_its_group";
         let Some(root) = root() else { return skip(name, "no control groups of version 2 can be made here") };
