@@ -136,3 +136,29 @@ async fn a_private_range_is_reached_where_the_operator_opens_it_and_a_private_re
     assert!(!leaves(&mut guest, &mut uplink, [192, 168, 7, 9], 443));
     assert!(leaves(&mut guest, &mut uplink, [8, 8, 8, 8], 443));
 }
+
+#[tokio::test]
+async fn ctl_3_5_connections_to_resolvers_count_and_those_of_one_guest_take_none_from_another() {
+    let Some(place) = Place::enter("too many connections") else { return };
+    let mut uplink = uplink(&place).await;
+    let mut config = place.config();
+    config.flows = 8;
+    let network = BridgeNetwork::open(config).await.unwrap();
+    network.ensure_port(&cx(), &port(5)).await.unwrap();
+    network.ensure_port(&cx(), &port(6)).await.unwrap();
+    let (mut greedy, mut other) = (Guest::boot(&port(5)), Guest::boot(&port(6)));
+    for from in 5_000..5_032 {
+        let resolver = Ipv4Addr::from(if from % 2 == 0 { [1, 1, 1, 1] } else { [8, 8, 8, 8] });
+        let packet = udp(greedy.ip, from, resolver, 53, b"what is its address");
+        greedy.wire.send(&ethernet(BRIDGE_MAC, greedy.mac, IPV4, &packet));
+    }
+    let asked = uplink.received().iter().filter(|frame| frame.ends_with(b"what is its address")).count();
+    assert_eq!(asked, 8, "names are asked for without end");
+    assert_eq!(place.counter("inet", "too_many").await, 24);
+    assert!(!leaves(&mut greedy, &mut uplink, [198, 51, 100, 7], 443), "what it has with resolvers is not counted");
+    assert!(leaves(&mut other, &mut uplink, [1, 1, 1, 1], 53));
+    assert!(leaves(&mut other, &mut uplink, [198, 51, 100, 7], 443));
+    // What nobody may reach is not a connection.
+    assert!(!leaves(&mut other, &mut uplink, [192, 168, 1, 1], 443));
+    assert_eq!(place.counter("inet", "too_many").await, 25);
+}

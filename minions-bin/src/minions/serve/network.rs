@@ -43,6 +43,7 @@ fn bridge(nft: PathBuf, settings: &NetworkSettings) -> Result<BridgeConfig> {
         shards: settings.bridges.unwrap_or(usual.shards),
         resolvers: settings.resolvers.clone().unwrap_or(usual.resolvers),
         open: settings.open.clone().unwrap_or(usual.open),
+        flows: usual.flows,
         nft: usual.nft,
     })
 }

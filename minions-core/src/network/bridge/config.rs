@@ -25,12 +25,14 @@ pub struct BridgeConfig {
     pub resolvers: Vec<Ipv4Addr>,
     /// Private ranges that guests may reach all the same.
     pub open: Vec<Ipv4Cidr>,
+    /// Connections that one guest may have at a time, those to resolvers among them.
+    pub flows: u32,
     /// The program `nft`.
     pub nft: PathBuf,
 }
 
 impl BridgeConfig {
-    /// One bridge `br0` with 10.0.0.1/16, public resolvers, nothing private open.
+    /// One bridge `br0` with 10.0.0.1/16, public resolvers, nothing private open, 16,384 connections for each guest.
     pub fn new(nft: PathBuf) -> Result<Self> {
         Ok(Self {
             subnet: Ipv4Cidr::new(Ipv4Addr::new(10, 0, 0, 0), 16)?,
@@ -38,6 +40,7 @@ impl BridgeConfig {
             shards: 1,
             resolvers: vec![Ipv4Addr::new(1, 1, 1, 1), Ipv4Addr::new(8, 8, 8, 8)],
             open: Vec::new(),
+            flows: 16_384,
             nft,
         })
     }
@@ -86,6 +89,9 @@ impl BridgeConfig {
         }
         if self.resolvers.is_empty() || self.resolvers.len() > 3 {
             return bad("guests need one to three resolvers".to_owned());
+        }
+        if !(1..=1 << 20).contains(&self.flows) {
+            return bad("a guest has 1 to 1,048,576 connections at a time".to_owned());
         }
         if !self.nft.is_absolute() {
             return bad("nft needs an absolute path".to_owned());

@@ -17,7 +17,7 @@ const NFT_AT_LEAST: (u32, u32) = (1, 0);
 
 /// Looks at everything, changes nothing. In the network namespace of the calling thread.
 pub async fn preflight(config: &BridgeConfig) -> Vec<Finding> {
-    let mut findings = vec![net_admin(), tun(), nft(config).await, ip_forward()];
+    let mut findings = vec![net_admin(), tun(), nft(config).await, ip_forward(), conntrack(config.flows)];
     findings.extend(match config.check() {
         Ok(()) => host(config),
         Err(error) => vec![Finding::fail("bridge", error.to_string(), "change the section [network]")],
@@ -90,6 +90,35 @@ fn ip_forward() -> Finding {
     }
 }
 
+/// Connections are tracked for all guests and the host in one table: who fills it cuts everybody off.
+fn conntrack(flows: u32) -> Finding {
+    match std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max") {
+        Ok(most) => judge_conntrack(&most, flows),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Finding::ok("conntrack", "no connection is tracked yet; that begins with the service")
+        }
+        Err(error) => Finding::warn("conntrack", error.to_string(), "sysctl net.netfilter.nf_conntrack_max"),
+    }
+}
+
+fn judge_conntrack(most: &str, flows: u32) -> Finding {
+    /// Guests that may take all that is theirs at once.
+    const GREEDY: u64 = 16;
+    let least = u64::from(flows) * GREEDY;
+    match most.trim().parse::<u64>() {
+        Ok(most) if most >= least => Finding::ok("conntrack", format!("{most} connections can be tracked")),
+        _ => Finding::warn(
+            "conntrack",
+            format!(
+                "{} connections can be tracked on this host; fewer than {GREEDY} guests with {flows} each fill that, and \
+                 then nobody opens another",
+                most.trim()
+            ),
+            format!("sysctl -w net.netfilter.nf_conntrack_max={least}"),
+        ),
+    }
+}
+
 fn host(config: &BridgeConfig) -> Vec<Finding> {
     let mut socket = match Socket::open(None) {
         Ok(socket) => socket,
@@ -150,6 +179,16 @@ mod tests {
             let finding = judge_nft(bad);
             assert_eq!(finding.status, FindingStatus::Fail, "{bad}");
             assert!(finding.fix.is_some());
+        }
+    }
+
+    #[test]
+    fn ctl_3_5_a_host_whose_connections_a_few_guests_can_use_up_is_told_so() {
+        assert_eq!(judge_conntrack("262144\n", 16_384).status, FindingStatus::Ok);
+        for few in ["262143\n", "65536", "", "-1"] {
+            let finding = judge_conntrack(few, 16_384);
+            assert_eq!(finding.status, FindingStatus::Warn, "{few}");
+            assert_eq!(finding.fix.as_deref(), Some("sysctl -w net.netfilter.nf_conntrack_max=262144"));
         }
     }
 

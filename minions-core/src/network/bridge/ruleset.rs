@@ -11,8 +11,6 @@ use crate::types::names;
 
 /// Longer than a busy host takes for a page of rules.
 const LIMIT: Duration = Duration::from_secs(20);
-/// Connections of one guest at a time.
-const FLOWS: u32 = 16_384;
 /// What is nobody's business of a guest's, unless the operator opens it: private, shared, special.
 const CLOSED: [&str; 9] = [
     "0.0.0.0/8",
@@ -42,7 +40,7 @@ pub(super) fn text(config: &BridgeConfig) -> Result<String, BridgeError> {
     }
     let resolvers: Vec<String> = config.resolvers.iter().map(ToString::to_string).collect();
     let open: Vec<String> = super::config::merged(&config.open).iter().map(ToString::to_string).collect();
-    let (table, prefix) = (TABLE, names::PREFIX);
+    let (table, prefix, flows) = (TABLE, names::PREFIX, config.flows);
     let mut text = format!(
         r#"add table bridge {table}
 flush table bridge {table}
@@ -94,7 +92,8 @@ flush set inet {table} open
         // Writing to a String cannot fail.
         let _ = writeln!(text, "add element inet {table} {set} {{ {} }}", elements.join(", "));
     }
-    // Nothing may come before the pin, and no packet is accepted before it was looked at.
+    // Nothing may come before the pin, and no packet is accepted before it was looked at. Whatever a guest may reach at
+    // all counts as its connection, resolvers included.
     let _ = write!(
         text,
         r#"table bridge {table} {{
@@ -121,12 +120,15 @@ flush set inet {table} open
   }}
 }}
 table inet {table} {{
+  chain counted {{
+    ct state new add @flows {{ ip saddr ct count over {flows} }} counter name too_many drop
+  }}
   chain egress {{
     ip saddr @only ip saddr . ip daddr != @allow counter name not_listed drop
-    ip daddr @resolvers meta l4proto {{ tcp, udp }} th dport 53 accept
+    ip daddr @resolvers meta l4proto {{ tcp, udp }} th dport 53 goto counted
     ip daddr @closed ip daddr != @open counter name closed_range drop
     tcp dport 25 counter name mail drop
-    ct state new add @flows {{ ip saddr ct count over {FLOWS} }} counter name too_many drop
+    goto counted
   }}
   chain input {{
     type filter hook input priority -10; policy accept;
