@@ -9,7 +9,7 @@ use minions_core::testkit::cx;
 use minions_core::types::{Egress, RateLimit, names};
 
 use crate::guest::{Guest, Wire};
-use crate::place::{Place, port};
+use crate::place::{Place, elements, port};
 
 async fn whole(network: &BridgeNetwork, number: u16) -> Option<bool> {
     network.observe(&cx(), port(number).id).await.unwrap().map(|status| status.nic.is_some())
@@ -67,6 +67,19 @@ async fn soon(what: &str, so: impl AsyncFn() -> bool) {
     panic!("never: {what}");
 }
 
+/// Flags and chains of the tables, and the sets that are no port's.
+async fn fixed(place: &Place) -> String {
+    let mut all = String::new();
+    for table in ["bridge minions", "inet minions"] {
+        let text = place.nft(&format!("-s -t list table {table}")).await;
+        all.extend(text.lines().filter(|line| line.contains("flags dormant") || line.contains("hook")));
+    }
+    for set in ["bridges", "subnets", "resolvers", "closed", "open"] {
+        all.push_str(&elements(&place.nft(&format!("list set inet minions {set}")).await));
+    }
+    all
+}
+
 #[tokio::test]
 async fn fk_14_rules_that_somebody_takes_away_or_adds_are_put_back_at_once_and_unasked() {
     let Some(place) = Place::enter("drift of rules") else { return };
@@ -77,6 +90,7 @@ async fn fk_14_rules_that_somebody_takes_away_or_adds_are_put_back_at_once_and_u
     network.ensure_port(&cx(), &one).await.unwrap();
     network.ensure_port(&cx(), &other).await.unwrap();
     let (good, rules) = (place.census().await, place.nft("-s list chain inet minions egress").await);
+    let table = fixed(&place).await;
     for words in [
         "flush ruleset",
         "delete table bridge minions",
@@ -85,11 +99,21 @@ async fn fk_14_rules_that_somebody_takes_away_or_adds_are_put_back_at_once_and_u
         "flush chain inet minions forward",
         "insert rule bridge minions prerouting accept",
         "insert rule inet minions egress accept",
+        // Every rule stays as it is, and does nothing any more.
+        "flush set inet minions bridges",
+        "flush set inet minions closed",
+        "delete element inet minions closed { 192.168.0.0/16 }",
+        "add element inet minions open { 192.168.7.0/24 }",
+        "flush set inet minions subnets",
+        "add table inet minions { flags dormant; }",
+        "add table bridge minions { flags dormant; }",
+        "add chain inet minions forward { policy drop; }",
     ] {
         place.nft(words).await;
         soon(words, async || whole(&network, 5).await == Some(true) && whole(&network, 6).await == Some(true)).await;
         assert_eq!(place.census().await, good, "{words}");
         assert_eq!(place.nft("-s list chain inet minions egress").await, rules, "{words}");
+        assert_eq!(fixed(&place).await, table, "{words}");
     }
     // A daemon that does not know the port's policy closes it, until it is told.
     drop(network);

@@ -83,7 +83,7 @@ impl Place {
 }
 
 /// In an order of ours: the kernel's is by chance.
-fn elements(set: &str) -> String {
+pub fn elements(set: &str) -> String {
     let elements = set.split_once("elements = ").map_or("", |(_, elements)| elements);
     let plain = elements.replace(['{', '}', '\n', '\t'], " ");
     let mut each: Vec<&str> = plain.split(',').map(str::trim).filter(|element| !element.is_empty()).collect();
