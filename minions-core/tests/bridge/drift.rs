@@ -148,6 +148,8 @@ async fn inv_10_a_firewall_that_cannot_be_changed_leaves_nothing_up() {
     assert!(!links.contains(names::tap(port(6).id).as_str()), "one is left that was never pinned: {links}");
     assert!(!links.contains(",UP") && !links.contains("<UP"), "up without rules: {links}");
     std::os::unix::fs::symlink(&place.nft, &link).unwrap();
+    // Nobody asks, and no rule changes: it is tried again all the same.
+    soon("the table comes back, unasked", async || place.nft("list tables").await.contains("inet minions")).await;
     for number in [5, 6] {
         network.ensure_port(&cx(), &port(number)).await.unwrap();
         assert_eq!(whole(&network, number).await, Some(true));

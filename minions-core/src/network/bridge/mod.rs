@@ -26,7 +26,9 @@ mod watch;
 mod wire;
 mod worker;
 
+use std::io;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
@@ -44,6 +46,11 @@ use worker::Worker;
 pub use actor::Sent;
 pub use config::BridgeConfig;
 pub use preflight::preflight;
+
+/// How long after a failure the firewall is looked at again, at first.
+const SOON: Duration = Duration::from_millis(100);
+/// And at last.
+const LATER: Duration = Duration::from_secs(30);
 
 /// Ports on the bridges of this host.
 #[derive(Clone, Debug)]
@@ -116,20 +123,39 @@ impl Inner {
     }
 }
 
-/// Puts the table back as soon as somebody takes it away. Where that cannot be done, nothing stays up.
+/// Puts the table back as soon as somebody takes it away. Where that cannot be done, nothing stays up, and it is tried
+/// again: at the next change, and unasked after a while.
 async fn guard(watch: Watch, inner: Weak<Inner>) {
+    let (mut watch, mut again) = (Some(watch), None);
     loop {
-        if let Err(error) = watch.changed().await {
-            tracing::error!(%error, "changes of the firewall are noticed no more as they happen");
-            return;
+        if let Err(error) = heard(&mut watch, again).await {
+            tracing::error!(%error, "changes of the firewall are not noticed as they happen");
+            watch = None;
         }
         let Some(inner) = inner.upgrade() else { return };
-        if let Err(error) = inner.reload().await {
+        let reloaded = inner.reload().await;
+        // Without a watch the table is looked at now and then.
+        let failed = reloaded.is_err() || watch.is_none();
+        again = failed.then(|| again.map_or(SOON, |pause: Duration| (pause * 2).min(LATER)));
+        if let Err(error) = reloaded {
             let error = crate::Error::from(error);
             tracing::error!(error = %error.chain(), "the firewall's table cannot be put back; all ports go down");
             if let Err(error) = inner.actor.ask(Job::Close).await {
                 tracing::error!(%error, "ports are up without a firewall");
             }
+        }
+    }
+}
+
+/// Waits for a change, or until it is time to look `again`; then a watch that was lost begins anew, before one looks.
+async fn heard(watch: &mut Option<Watch>, again: Option<Duration>) -> io::Result<()> {
+    match (watch.as_ref(), again) {
+        (Some(watch), None) => watch.changed().await,
+        (Some(watch), Some(pause)) => tokio::time::timeout(pause, watch.changed()).await.unwrap_or(Ok(())),
+        (None, pause) => {
+            tokio::time::sleep(pause.unwrap_or(SOON)).await;
+            *watch = Some(Watch::start()?);
+            Ok(())
         }
     }
 }
