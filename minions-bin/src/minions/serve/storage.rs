@@ -45,5 +45,6 @@ pub fn lvm(folder: &Folder, settings: &StorageSettings) -> LvmConfig {
         pool: settings.pool.clone().unwrap_or(usual.pool),
         dir: usual.dir,
         programs: usual.programs,
+        look_every: usual.look_every,
     }
 }

@@ -60,12 +60,27 @@ impl Source {
         self.before.len()
     }
 
+    /// What of it is not a hole: about as much as a copy without zeros takes.
+    #[cfg(feature = "lvm")]
+    pub fn allocated(&self) -> u64 {
+        self.before.blocks().saturating_mul(512).min(self.before.len())
+    }
+
     fn refuse(&self, what: String) -> BundleError {
         BundleError::Source { field: self.what, what }
     }
 
     /// Reads it once into a target that is all zeros, in which zeros are left out. Tells what it holds.
-    pub fn copy_to(mut self, target: &mut File) -> Result<FileDigest, BundleError> {
+    pub fn copy_to(self, target: &mut File) -> Result<FileDigest, BundleError> {
+        self.copy_with(target, |_, _| Ok(()))
+    }
+
+    /// The same; `taken` is called with the bytes so far, and may end it.
+    pub fn copy_with<E: From<BundleError>>(
+        mut self,
+        target: &mut File,
+        mut taken: impl FnMut(&mut File, u64) -> Result<(), E>,
+    ) -> Result<FileDigest, E> {
         let io = BundleError::io("take a file in");
         let mut hash = Sha256::new();
         let mut buffer = vec![0; 1 << 20];
@@ -75,14 +90,15 @@ impl Source {
                 Ok(0) => break,
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(self.refuse(format!("cannot be read: {error}"))),
+                Err(error) => return Err(self.refuse(format!("cannot be read: {error}")).into()),
             };
             let bytes = &buffer[..count];
             if size == 0
                 && self.raw
                 && let Some((_, name)) = NOT_RAW.iter().find(|(magic, _)| bytes.starts_with(magic))
             {
-                return Err(self.refuse(format!("is {name}, not raw; convert it first: qemu-img convert -O raw")));
+                let what = format!("is {name}, not raw; convert it first: qemu-img convert -O raw");
+                return Err(self.refuse(what).into());
             }
             size += u64::try_from(count).unwrap_or(0);
             if size > self.before.len() {
@@ -90,11 +106,12 @@ impl Source {
             }
             hash.update(bytes);
             write_sparse(target, bytes).map_err(&io)?;
+            taken(target, size)?;
         }
         let after = self.file.metadata().map_err(&io)?;
         let same = |meta: &Metadata| (meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec());
         if size != self.before.len() || same(&self.before) != same(&after) {
-            return Err(self.refuse("changed while it was copied; try again when nobody writes it".to_owned()));
+            return Err(self.refuse("changed while it was copied; try again when nobody writes it".to_owned()).into());
         }
         Ok(FileDigest::new(&hash.finalize(), size))
     }

@@ -14,11 +14,27 @@ fn open(path: &Path) -> Result<File, LvmError> {
     opened.map_err(|source| LvmError::Device { what: "open", path: path.to_owned(), source })
 }
 
-/// Copies a root into a new volume, durably. Zeros take no room.
-pub(super) fn fill(path: &Path, root: Source) -> Result<FileDigest, LvmError> {
+/// Copies a root into a new volume, durably. Zeros take no room. Whenever `every` more bytes have arrived on the disk,
+/// it asks whether to go on.
+pub(super) fn fill(
+    path: &Path,
+    root: Source,
+    every: u64,
+    go_on: impl Fn() -> Result<(), LvmError>,
+) -> Result<FileDigest, LvmError> {
+    let failed = |source| LvmError::Device { what: "write", path: path.to_owned(), source };
     let mut device = open(path)?;
-    let digest = root.copy_to(&mut device)?;
-    device.sync_all().map_err(|source| LvmError::Device { what: "write", path: path.to_owned(), source })?;
+    let mut next = every;
+    let digest = root.copy_with(&mut device, |device, taken| {
+        if taken < next {
+            return Ok(());
+        }
+        next = taken + every;
+        // What is not on its way yet has no room given out.
+        device.sync_data().map_err(failed)?;
+        go_on()
+    })?;
+    device.sync_all().map_err(failed)?;
     Ok(digest)
 }
 

@@ -33,6 +33,8 @@ pub(super) enum LvmError {
     Foreign(String),
     #[error("the {what} of the pool {pool} is {fill} full, and nothing new is made above {most}; {fix}")]
     PoolFull { what: &'static str, pool: String, fill: Fill, most: Fill, fix: String },
+    #[error("{bytes} more do not fit into the pool {pool}, which is {fill} full and shall stay below {most}; {fix}")]
+    NoRoom { bytes: ByteSize, pool: String, fill: Fill, most: Fill, fix: String },
     #[error("{message}; {fix}")]
     Setup { message: String, fix: String },
     #[error("lvm2 did not do its work")]
@@ -55,7 +57,9 @@ impl From<LvmError> for Error {
             LvmError::ImageInUse { .. } | LvmError::InUse(_) => Self::new(ErrorKind::Conflict, text),
             LvmError::Shrink { .. } | LvmError::TooLarge { .. } => Self::invalid("size", text),
             LvmError::OtherSource(_) | LvmError::Foreign(_) => Self::new(ErrorKind::AlreadyExists, text),
-            LvmError::PoolFull { .. } => Self::new(ErrorKind::Exhausted, text).with_reason("pool_full"),
+            LvmError::PoolFull { .. } | LvmError::NoRoom { .. } => {
+                Self::new(ErrorKind::Exhausted, text).with_reason("pool_full")
+            }
             LvmError::Setup { .. } => Self::new(ErrorKind::Unsupported, text).with_reason("host_misconfigured"),
             LvmError::Command(source) => {
                 let (kind, effect) = match &*source {

@@ -1,6 +1,6 @@
 //! A stand-in for lvm2: knows the words that we use and no others, and keeps volumes as files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
@@ -43,6 +43,8 @@ pub(super) struct World {
     pub log: Vec<Command>,
     pub data: &'static str,
     pub metadata: &'static str,
+    /// What `data` becomes with each report from now on, until there are no more.
+    pub next_data: VecDeque<&'static str>,
     pub zero: bool,
     pub when_full: &'static str,
     pub health: &'static str,
@@ -69,6 +71,7 @@ impl FakeLvm {
             log: Vec::new(),
             data: "1.50",
             metadata: "10.25",
+            next_data: VecDeque::new(),
             zero: true,
             when_full: "error",
             health: "",
@@ -128,7 +131,10 @@ impl FakeLvm {
         let words = Words::parse(command);
         let lv_of = |operand: &str| operand.strip_prefix("vg/").map(str::to_owned).ok_or("which group?".to_owned());
         match command.program {
-            "lvs" => return report(world),
+            "lvs" => {
+                world.data = world.next_data.pop_front().unwrap_or(world.data);
+                return report(world);
+            }
             "lvcreate" => {
                 let name = words.value("--name")?;
                 if world.lvs.contains_key(name) {

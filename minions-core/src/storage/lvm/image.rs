@@ -44,7 +44,7 @@ pub(super) async fn list(inner: Arc<Inner>) -> Result<Vec<ImageInfo>, LvmError> 
 
 pub(super) async fn ensure(inner: Arc<Inner>, bundle: ImageBundle) -> Result<(), LvmError> {
     let name = bundle.id.to_string();
-    let report = inner.calls.report().await?;
+    let mut report = inner.calls.report().await?;
     let id = bundle.id;
     let whole = files(&inner, move |inner| Ok(bundle::info(&inner.images(), id)?.is_some())).await?;
     if whole && find(&report, bundle.id).is_some() {
@@ -57,6 +57,7 @@ pub(super) async fn ensure(inner: Arc<Inner>, bundle: ImageBundle) -> Result<(),
         }
         // Left by a crash, or its folder was lost. Roots that began as it share nothing but blocks with it.
         volume::remove(&inner, &name, left.active).await?;
+        report = inner.calls.report().await?;
     }
     // A folder without its root is worth nothing.
     let (root, stage) = files(&inner, {
@@ -69,6 +70,7 @@ pub(super) async fn ensure(inner: Arc<Inner>, bundle: ImageBundle) -> Result<(),
     })
     .await?;
     let place = inner.calls.place();
+    pool::admit_bytes(&report, place, ByteSize::bytes(root.allocated()))?;
     inner.calls.change(&[&name], &place.make(&name, ByteSize::bytes(root.size()), &image_tags())).await?;
     match fill(&inner, &name, bundle, root, stage).await {
         Ok(stage) => {
@@ -96,8 +98,14 @@ async fn fill(
     stage: stage::Stage,
 ) -> Result<stage::Stage, LvmError> {
     let path = inner.device(name);
+    let runtime = tokio::runtime::Handle::current();
     files(inner, move |inner| {
-        let digest = device::fill(&path, root)?;
+        // Others write, too, and other images are taken in: so much as there was room for may not be there any more.
+        let room = || {
+            let report = runtime.block_on(inner.calls.report())?;
+            pool::admit(&report, inner.calls.place())
+        };
+        let digest = device::fill(&path, root, inner.look_every, room)?;
         bundle::fill(stage.path(), &bundle, digest, inner.env.clock.wall())?;
         Ok(stage)
     })

@@ -64,13 +64,21 @@ pub struct LvmConfig {
     pub pool: String,
     /// The folder of lvm2's programs.
     pub programs: PathBuf,
+    /// While an image is taken in, after so many bytes one looks again whether the pool has room for more.
+    pub look_every: ByteSize,
 }
 
 impl LvmConfig {
     /// The usual group, pool and programs: `minions/pool`, in `/usr/sbin`.
     #[must_use]
     pub fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), vg: "minions".to_owned(), pool: "pool".to_owned(), programs: "/usr/sbin".into() }
+        Self {
+            dir: dir.to_owned(),
+            vg: "minions".to_owned(),
+            pool: "pool".to_owned(),
+            programs: "/usr/sbin".into(),
+            look_every: ByteSize::gib(1),
+        }
     }
 }
 
@@ -100,6 +108,7 @@ struct Inner {
     devices: PathBuf,
     calls: Calls,
     env: Env,
+    look_every: u64,
     /// One change at a time for each image and volume.
     turns: Arc<Turns>,
     /// Read while a volume is made, written while an image goes: so no volume is made of an image that goes.
@@ -136,6 +145,7 @@ impl LvmStorage {
             devices: devices.to_owned(),
             calls: Calls::new(runner, Place { vg: config.vg, pool: config.pool }),
             env,
+            look_every: config.look_every.get(),
             turns: Arc::default(),
             images_stay: Arc::default(),
         };
@@ -275,6 +285,9 @@ impl Storage for LvmStorage {
 #[cfg(test)]
 #[cfg(feature = "testkit")]
 mod fake;
+#[cfg(test)]
+#[cfg(feature = "testkit")]
+mod room_tests;
 #[cfg(test)]
 #[cfg(feature = "testkit")]
 mod tests;

@@ -27,8 +27,13 @@ pub(super) fn find<'a>(report: &'a Report, place: &Place) -> Result<&'a LogicalV
     })
 }
 
-/// Whether something new may be made.
+/// Whether something new may be made that holds nothing yet.
 pub(super) fn admit(report: &Report, place: &Place) -> Result<(), LvmError> {
+    admit_bytes(report, place, ByteSize::default())
+}
+
+/// Whether something new may be made, and so many bytes be written to it.
+pub(super) fn admit_bytes(report: &Report, place: &Place, bytes: ByteSize) -> Result<(), LvmError> {
     let pool = find(report, place)?;
     let name = format!("{}/{}", place.vg, place.pool);
     let fills = [
@@ -36,8 +41,18 @@ pub(super) fn admit(report: &Report, place: &Place) -> Result<(), LvmError> {
         ("metadata", pool.metadata, MOST_METADATA, format!("lvextend --poolmetadatasize +256m {name}")),
     ];
     for (what, fill, most, fix) in fills {
-        if let Some(fill) = fill.filter(|fill| *fill >= most) {
+        let Some(fill) = fill else {
+            return Err(LvmError::Setup {
+                message: format!("nobody knows how full the {what} of the pool {name} is"),
+                fix: format!("lvchange --activate y {name}"),
+            });
+        };
+        if fill >= most {
             return Err(LvmError::PoolFull { what, pool: name, fill, most, fix });
+        }
+        let used = fill.of(pool.size).get();
+        if what == "data" && used.saturating_add(bytes.get()) > most.of(pool.size).get() {
+            return Err(LvmError::NoRoom { bytes, pool: name, fill, most, fix });
         }
     }
     if pool.check_needed || !pool.health.is_empty() {

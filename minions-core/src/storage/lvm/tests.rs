@@ -127,6 +127,7 @@ async fn these_are_the_words_of_every_command() {
     lab.storage.quarantine(&lab.cx, data.id).await.unwrap();
     lab.storage.ensure_volume_absent(&lab.cx, VolumeId::root(one)).await.unwrap();
     lab.fake.reboot();
+    lab.fake.world().lvs.get_mut("pool").unwrap().active = true;
     lab.storage.ensure_volume(&lab.cx, &empty(VolumeId::data(vm(3)), ByteSize::mib(1))).await.unwrap();
     lab.fake.reboot();
     lab.again().await;
