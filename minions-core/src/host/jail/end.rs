@@ -35,9 +35,15 @@ async fn end_group(group: &Path) -> io::Result<()> {
         if members.is_empty() {
             return Ok(());
         }
-        // All at once, and those that they begin meanwhile; kernels before 5.14 have no such file.
+        // All at once, and those that they begin meanwhile. Kernels before 5.14 have no such file, and under systemd it may not
+        // be written: then one after the other, until nobody is left.
         match std::fs::write(group.join("cgroup.kill"), "1") {
-            Err(error) if !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::EACCES)) => {
+            Err(error)
+                if !matches!(
+                    error.raw_os_error(),
+                    Some(libc::ENOENT | libc::ENODEV | libc::EACCES | libc::EROFS | libc::EPERM)
+                ) =>
+            {
                 return Err(error);
             }
             _ => {}
