@@ -149,7 +149,8 @@ impl Machine {
         }
         match others.is_empty() {
             true => Finding::ok("uids", format!("{first} to {last} are the VMs' own")),
-            false => Finding::warn(
+            // Whoever is one of them may end that VM, and speak in its name.
+            false => Finding::fail(
                 "uids",
                 format!("of the VMs' own users, {first} to {last}, some are others': {}", others.join(", ")),
                 format!("give those other numbers than {first} to {last}"),
@@ -242,7 +243,7 @@ mod tests {
         let (_dir, machine) = machine(&[("etc/subuid", text), ("etc/subgid", text)]);
         assert_eq!(machine.users(UIDS).status, FindingStatus::Ok);
         let (_dir, machine) = self::machine(&[("etc/subgid", "a:134466:65535\n")]);
-        assert_eq!(machine.users(UIDS).status, FindingStatus::Warn, "its last is the VMs' first");
+        assert_eq!(machine.users(UIDS).status, FindingStatus::Fail, "its last is the VMs' first");
     }
 
     #[test]

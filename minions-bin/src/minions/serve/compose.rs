@@ -16,8 +16,10 @@ use minions_core::store::{Journal, LeasePool};
 
 use super::{Folder, memory, real};
 
-/// The first of the unprivileged users that VMs may run as, and how many there are.
-pub const UIDS: (u32, u32) = (200_000, 65_536);
+/// The first of the unprivileged users that VMs may run as, and how many there are. Nobody gives these numbers away: those
+/// that `adduser` lends to people for user namespaces end at 600,100,000, those of systemd's containers at 1,879,048,191,
+/// and from 2,147,483,648 on numbers are negative to some programs.
+pub const UIDS: (u32, u32) = (1_879_048_192, 65_536);
 
 /// A host's ports without its journal.
 pub struct Parts {
