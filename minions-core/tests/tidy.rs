@@ -156,7 +156,7 @@ fn everything() -> Vec<Source> {
 
 /// The lines that are code and no test.
 fn code(source: &Source) -> impl Iterator<Item = &str> {
-    let is_test = source.path.ends_with("tests.rs");
+    let is_test = source.path.ends_with("tests.rs") || source.path.contains("/tests/");
     let lines = source.text.lines().take_while(|line| !line.starts_with("#[cfg(test)]"));
     lines.filter(move |line| {
         let line = line.trim_start();

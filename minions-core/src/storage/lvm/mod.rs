@@ -284,10 +284,4 @@ impl Storage for LvmStorage {
 
 #[cfg(test)]
 #[cfg(feature = "testkit")]
-mod fake;
-#[cfg(test)]
-#[cfg(feature = "testkit")]
-mod room_tests;
-#[cfg(test)]
-#[cfg(feature = "testkit")]
 mod tests;

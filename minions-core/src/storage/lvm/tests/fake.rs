@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::command::{Command, Runner};
 use crate::host::command::CommandError;
 use crate::host::{files, lock};
+use crate::storage::lvm::command::{Command, Runner};
 
 pub(super) const EXTENT: u64 = 4 << 20;
 

@@ -1,11 +1,6 @@
-//! On a stand-in for lvm2: an image never takes the room that who is there already needs.
+//! On a stand-in for lvm2: nothing new takes the room that who is there already needs.
 
-use std::time::Duration;
-
-use super::fake::FakeLvm;
-use super::tests::bundle;
 use super::*;
-use crate::error::{Effect, ErrorKind};
 
 /// A storage, its stand-in, and an image of 4 MiB for a pool of 1 GiB.
 async fn lab(dir: &Path) -> (LvmStorage, Arc<FakeLvm>, ImageBundle, CallCx) {
@@ -67,4 +62,56 @@ async fn ctl_8_2_a_pool_that_does_not_tell_how_full_it_is_takes_nothing_new() {
         let told = (error.kind(), error.reason());
         assert_eq!(told, (ErrorKind::Unsupported, Some("host_misconfigured")), "{}", error.chain());
     }
+}
+
+#[tokio::test]
+async fn ctl_8_2_a_pool_above_its_watermarks_makes_nothing_new_and_leaves_alone_what_is_there() {
+    let lab = Lab::new().await;
+    let image = lab.image().await;
+    let there = lab.root(vm(1), &image);
+    lab.storage.ensure_volume(&lab.cx, &there).await.unwrap();
+    for (data, metadata, refused) in
+        [("79.99", "69.99", false), ("80.00", "10.00", true), ("100.00", "10.00", true), ("10.00", "70.00", true)]
+    {
+        {
+            let mut world = lab.fake.world();
+            (world.data, world.metadata) = (data, metadata);
+        }
+        let storage = lab.again().await;
+        let new = [lab.root(vm(2), &image), empty(VolumeId::data(vm(2)), ByteSize::mib(1)), {
+            let now = storage.volume(&lab.cx, there.id).await.unwrap().unwrap().size;
+            VolumeConfig { size: ByteSize::bytes(now.get() * 2), ..there.clone() }
+        }];
+        for config in &new {
+            let made = storage.ensure_volume(&lab.cx, config).await;
+            match made {
+                Ok(_) => assert!(!refused, "{data} {metadata} {config:?}"),
+                Err(error) => {
+                    assert!(refused, "{data} {metadata}: {}", error.chain());
+                    let told = (error.kind(), error.reason(), error.effect());
+                    assert_eq!(told, (ErrorKind::Exhausted, Some("pool_full"), Effect::None));
+                    assert!(error.message().contains("lvextend"), "{error}");
+                }
+            }
+        }
+        let now = storage.volume(&lab.cx, there.id).await.unwrap().unwrap();
+        storage.ensure_volume(&lab.cx, &VolumeConfig { size: now.size, ..there.clone() }).await.expect("it is there");
+        let usage = storage.usage(&lab.cx).await.unwrap();
+        assert!(usage.used <= usage.total && usage.metadata.is_some_and(|fill| fill.used <= fill.total), "{usage:?}");
+        for config in &new[..2] {
+            storage.ensure_volume_absent(&lab.cx, config.id).await.expect("room can be made");
+        }
+    }
+}
+
+#[tokio::test]
+async fn fk_9_a_pool_that_fills_between_the_look_and_the_make_is_told_as_full() {
+    let lab = Lab::new().await;
+    lab.storage.volumes(&lab.cx).await.unwrap();
+    {
+        let mut world = lab.fake.world();
+        (world.data, world.fault) = ("95.00", Some((0, Fault::Before)));
+    }
+    let error = lab.storage.ensure_volume(&lab.cx, &empty(VolumeId::data(vm(1)), ByteSize::mib(1))).await.unwrap_err();
+    assert_eq!((error.kind(), error.reason()), (ErrorKind::Exhausted, Some("pool_full")), "{}", error.chain());
 }
