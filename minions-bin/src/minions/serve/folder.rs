@@ -128,6 +128,11 @@ impl Folder {
         }
     }
 
+    /// This host's id, where a service has begun here.
+    pub fn noted_host(&self) -> Option<HostId> {
+        fs::read_to_string(self.state().join("host")).ok()?.trim().parse().ok()
+    }
+
     /// The backend that runs its VMs, where one has.
     pub fn noted_backend(&self) -> Option<String> {
         fs::read_to_string(self.state().join("backend")).ok().map(|text| text.trim().to_owned())

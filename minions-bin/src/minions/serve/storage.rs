@@ -25,7 +25,10 @@ pub async fn examine(folder: &Folder, settings: &StorageSettings) -> Vec<Finding
 pub async fn open(folder: &Folder, settings: &StorageSettings, env: &Env) -> Result<DynStorage> {
     match settings.kind {
         StorageKind::File => Ok(Arc::new(FileStorage::open(folder.dir(), env.clone()).await?)),
-        StorageKind::Lvm => Ok(Arc::new(LvmStorage::open(lvm(folder, settings), env.clone()).await?)),
+        StorageKind::Lvm => {
+            let config = LvmConfig { host: Some(folder.host(env)?), ..lvm(folder, settings) };
+            Ok(Arc::new(LvmStorage::open(config, env.clone()).await?))
+        }
     }
 }
 
@@ -43,6 +46,7 @@ pub fn lvm(folder: &Folder, settings: &StorageSettings) -> LvmConfig {
     LvmConfig {
         vg: settings.vg.clone().unwrap_or(usual.vg),
         pool: settings.pool.clone().unwrap_or(usual.pool),
+        host: folder.noted_host(),
         dir: usual.dir,
         programs: usual.programs,
         look_every: usual.look_every,

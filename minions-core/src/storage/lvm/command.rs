@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use super::wire::FIELDS;
 use crate::host::command::{CommandError, Tool};
-use crate::types::{ByteSize, ImageId, VolumeId};
+use crate::types::{ByteSize, HostId, ImageId, VolumeId};
 
 /// On every logical volume of ours.
 pub(super) const OURS: &str = "minions";
@@ -20,10 +20,22 @@ pub(super) const ASIDE: &str = "minions.quarantined";
 const IMAGE: &str = "minions.image=";
 /// Before the id that a volume was made for.
 const MADE_FOR: &str = "minions.id=";
+/// Before the id of the host whose a pool is.
+const HOST: &str = "minions.host=";
 
 /// The tag that says what a root began as.
 pub(super) fn image_tag(id: ImageId) -> String {
     format!("{IMAGE}{id}")
+}
+
+/// The tag that says whose a pool is.
+pub(super) fn host_tag(id: HostId) -> String {
+    format!("{HOST}{id}")
+}
+
+/// The tags of a pool that say whose it is: one, or none of a pool that nobody has taken yet.
+pub(super) fn host_tags(tags: &[String]) -> impl Iterator<Item = &str> {
+    tags.iter().map(String::as_str).filter(|tag| tag.starts_with(HOST))
 }
 
 /// What the tags of a volume say that it began as.

@@ -35,6 +35,8 @@ pub(super) enum LvmError {
     PoolFull { what: &'static str, pool: String, fill: Fill, most: Fill, fix: String },
     #[error("{bytes} more do not fit into the pool {pool}, which is {fill} full and shall stay below {most}; {fix}")]
     NoRoom { bytes: ByteSize, pool: String, fill: Fill, most: Fill, fix: String },
+    #[error("the pool {pool} is another service's, it bears the tag {tag}; {fix}")]
+    OtherHost { pool: String, tag: String, fix: String },
     #[error("{message}; {fix}")]
     Setup { message: String, fix: String },
     #[error("lvm2 did not do its work")]
@@ -60,6 +62,7 @@ impl From<LvmError> for Error {
             LvmError::PoolFull { .. } | LvmError::NoRoom { .. } => {
                 Self::new(ErrorKind::Exhausted, text).with_reason("pool_full")
             }
+            LvmError::OtherHost { .. } => Self::new(ErrorKind::Denied, text).with_reason("other_host"),
             LvmError::Setup { .. } => Self::new(ErrorKind::Unsupported, text).with_reason("host_misconfigured"),
             LvmError::Command(source) => {
                 let (kind, effect) = match &*source {

@@ -13,7 +13,8 @@
 //! activates the volumes of VMs, and never an image: an image that is read while its pool is in trouble would take the
 //! whole group along.
 //!
-//! The pool zeroes what it gives out, so a volume never sees what another one held. One service has a pool for itself.
+//! The pool zeroes what it gives out, so a volume never sees what another one held. One service has a pool for itself: the
+//! pool bears its tag, `minions.host=host_…`, from the first [`LvmStorage::open`] on, and no other service opens it.
 
 mod calls;
 mod command;
@@ -37,7 +38,7 @@ use super::{Storage, StorageCapabilities, StorageUsage, VolumeConfig, VolumeStat
 use crate::env::{CallCx, Env};
 use crate::error::Result;
 use crate::host::files;
-use crate::types::{ByteSize, ImageBundle, ImageId, ImageInfo, StepReport, VmId, VolumeId, names};
+use crate::types::{ByteSize, HostId, ImageBundle, ImageId, ImageInfo, StepReport, VmId, VolumeId, names};
 
 pub use init::{PoolStep, UDEV_FILES, ensure_pool, has_group, plan_pool, udev_rule};
 pub use preflight::preflight;
@@ -62,6 +63,9 @@ pub struct LvmConfig {
     pub vg: String,
     /// The thin pool in it.
     pub pool: String,
+    /// Whose pool it is: it is tagged with this id at the first [`LvmStorage::open`], and one with another id's tag is
+    /// refused. Must be the same at every start. Without an id, only a pool without such a tag is opened, and gets none.
+    pub host: Option<HostId>,
     /// The folder of lvm2's programs.
     pub programs: PathBuf,
     /// While an image is taken in, after so many bytes one looks again whether the pool has room for more.
@@ -69,13 +73,14 @@ pub struct LvmConfig {
 }
 
 impl LvmConfig {
-    /// The usual group, pool and programs: `minions/pool`, in `/usr/sbin`.
+    /// The usual group, pool and programs: `minions/pool`, in `/usr/sbin`; for nobody in particular.
     #[must_use]
     pub fn new(dir: &Path) -> Self {
         Self {
             dir: dir.to_owned(),
             vg: "minions".to_owned(),
             pool: "pool".to_owned(),
+            host: None,
             programs: "/usr/sbin".into(),
             look_every: ByteSize::gib(1),
         }
@@ -121,6 +126,7 @@ impl LvmStorage {
     ///
     /// # Errors
     /// `Unsupported` with the line to type, where there is no such pool or where it does not zero what it gives out.
+    /// `Denied` (`other_host`) where the pool is another service's; nothing has been touched then.
     pub async fn open(config: LvmConfig, env: Env) -> Result<Self> {
         let programs = Programs { dir: config.programs.clone(), limit: command::LIMIT };
         Self::open_with(config, Arc::new(programs), Path::new("/dev"), env).await
@@ -149,9 +155,18 @@ impl LvmStorage {
             turns: Arc::default(),
             images_stay: Arc::default(),
         };
-        let report = inner.calls.report().await?;
-        let pool = pool::find(&report, inner.calls.place())?;
+        let mut report = inner.calls.report().await?;
+        let mut pool = pool::find(&report, inner.calls.place())?;
         pool::check(pool, inner.calls.place())?;
+        let owned = pool::owned(pool, inner.calls.place(), config.host)?;
+        if let Some(host) = config.host.filter(|_| !owned) {
+            let name = pool.name.as_str();
+            inner.calls.change(&[name], &inner.calls.place().tag(name, &command::host_tag(host))).await?;
+            // Another service may have come in between: then both see both tags, and neither goes on.
+            report = inner.calls.report().await?;
+            pool = pool::find(&report, inner.calls.place())?;
+            pool::owned(pool, inner.calls.place(), config.host)?;
+        }
         if !pool.active {
             let name = pool.name.as_str();
             inner.calls.change(&[name], &inner.calls.place().activate([name])).await?;

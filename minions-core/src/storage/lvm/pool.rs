@@ -1,10 +1,10 @@
 //! How full the pool is, and what that allows.
 
-use super::command::Place;
+use super::command::{Place, host_tag, host_tags};
 use super::error::LvmError;
 use super::wire::{Fill, LogicalVolume, Report};
 use crate::storage::{StorageFill, StorageUsage};
-use crate::types::ByteSize;
+use crate::types::{ByteSize, HostId};
 
 /// From here on, nothing new is made: who is there already shall have room to write.
 pub(super) const MOST_DATA: Fill = Fill::percent(80);
@@ -90,4 +90,24 @@ pub(super) fn check(pool: &LogicalVolume, place: &Place) -> Result<(), LvmError>
         tracing::warn!(fix, "the pool lets whoever writes hang when it is full, instead of telling an error");
     }
     Ok(())
+}
+
+/// Refuses a pool that bears the tag of a service other than ours: each would take the other's volumes for strays. Tells
+/// whether it bears ours.
+pub(super) fn owned(pool: &LogicalVolume, place: &Place, host: Option<HostId>) -> Result<bool, LvmError> {
+    let ours = host.map(host_tag);
+    match host_tags(&pool.tags).find(|tag| Some(*tag) != ours.as_deref()) {
+        None => Ok(host_tags(&pool.tags).next().is_some()),
+        Some(tag) => {
+            let pool = format!("{}/{}", place.vg, place.pool);
+            let fix =
+                format!("use another storage.pool, or, where that service is gone for good: {}", release(&pool, tag));
+            Err(LvmError::OtherHost { tag: tag.to_owned(), pool, fix })
+        }
+    }
+}
+
+/// The line that takes a service's tag off its pool.
+pub(super) fn release(pool: &str, tag: &str) -> String {
+    format!("lvchange --deltag {tag} {pool}")
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::command::{Command, Place, Programs, Runner};
+use super::error::LvmError;
 use super::init::{UDEV_FILES, udev_rule};
 use super::pool::{self, MOST_DATA, MOST_METADATA, MUCH_DATA, MUCH_METADATA};
 use super::wire::{Fill, LogicalVolume, Report};
@@ -11,6 +12,7 @@ use super::{LvmConfig, is_name, volume};
 use crate::host::command::{CommandError, Tool};
 use crate::host::lookup::is_executable;
 use crate::host::preflight::Finding;
+use crate::types::HostId;
 
 /// The oldest lvm2 that was tried.
 const OLDEST: (u32, u32) = (2, 3);
@@ -46,7 +48,7 @@ pub async fn preflight(config: &LvmConfig) -> Vec<Finding> {
         Err(error) => Err(error.to_string()),
     };
     match report {
-        Ok(report) => findings.extend(judge(&report, &place)),
+        Ok(report) => findings.extend(judge(&report, &place, config.host)),
         Err(message) => findings.push(Finding::fail("lvm_group", message, "minions init")),
     }
     findings.push(watched(&runner, &place).await);
@@ -92,12 +94,13 @@ async fn version(dir: &Path) -> Finding {
 }
 
 /// What a report says of the pool.
-fn judge(report: &Report, place: &Place) -> Vec<Finding> {
+fn judge(report: &Report, place: &Place, host: Option<HostId>) -> Vec<Finding> {
     let name = format!("{}/{}", place.vg, place.pool);
     let Ok(pool) = pool::find(report, place) else {
         return vec![Finding::fail("lvm_pool", format!("there is no thin pool {name}"), "minions init")];
     };
-    let mut findings = vec![safe(pool, &name), when_full(pool, &name), discards(pool, &name), health(pool, &name)];
+    let mut findings = vec![owner(pool, place, host)];
+    findings.extend([safe(pool, &name), when_full(pool, &name), discards(pool, &name), health(pool, &name)]);
     let more_data = format!("lvextend --size +10g {name}");
     let more_metadata = format!("lvextend --poolmetadatasize +256m {name}");
     findings.push(fill("lvm_data", "data", pool.data, (MUCH_DATA, MOST_DATA), &more_data));
@@ -109,6 +112,17 @@ fn judge(report: &Report, place: &Place) -> Vec<Finding> {
         findings.push(Finding::warn("lvm_strays", message, fix));
     }
     findings
+}
+
+fn owner(pool: &LogicalVolume, place: &Place, host: Option<HostId>) -> Finding {
+    match pool::owned(pool, place, host) {
+        Ok(true) => Finding::ok("lvm_owner", "the pool is this service's"),
+        Ok(false) => Finding::ok("lvm_owner", "the pool is nobody's yet; the service that starts first takes it"),
+        Err(LvmError::OtherHost { pool, tag, fix }) => {
+            Finding::fail("lvm_owner", format!("{pool} is another service's, it bears the tag {tag}"), fix)
+        }
+        Err(error) => Finding::fail("lvm_owner", error.to_string(), "lvs --options +lv_tags"),
+    }
 }
 
 fn safe(pool: &LogicalVolume, name: &str) -> Finding {
@@ -262,12 +276,14 @@ mod tests {
         let look = |change: &dyn Fn(&mut LogicalVolume)| {
             let mut pool = well.clone();
             change(&mut pool);
-            let findings = judge(&Report { volumes: vec![pool], ..Report::default() }, &place);
+            let host = Some(HostId::from_bits(1));
+            let findings = judge(&Report { volumes: vec![pool], ..Report::default() }, &place, host);
             findings.into_iter().filter(|finding| finding.status != FindingStatus::Ok).collect::<Vec<_>>()
         };
         assert_eq!(look(&|_| {}), []);
         type Change = fn(&mut LogicalVolume);
-        let cases: [(&str, FindingStatus, Change); 10] = [
+        let cases: [(&str, FindingStatus, Change); 11] = [
+            ("lvm_owner", FindingStatus::Fail, |pool| pool.tags = vec!["minions.host=host_x".to_owned()]),
             ("lvm_zeroing", FindingStatus::Fail, |pool| pool.zero = false),
             ("lvm_when_full", FindingStatus::Warn, |pool| pool.when_full = "queue".to_owned()),
             ("lvm_discards", FindingStatus::Warn, |pool| pool.discards = "ignore".to_owned()),

@@ -48,6 +48,8 @@ pub(super) struct World {
     pub zero: bool,
     pub when_full: &'static str,
     pub health: &'static str,
+    /// A tag that somebody else puts on the pool just before the first change.
+    pub between: Option<&'static str>,
     /// At which call, counted from now on, what goes wrong.
     pub fault: Option<(usize, Fault)>,
     made: u32,
@@ -75,6 +77,7 @@ impl FakeLvm {
             zero: true,
             when_full: "error",
             health: "",
+            between: None,
             fault: None,
             made: 0,
         };
@@ -172,6 +175,8 @@ impl FakeLvm {
                 lv.size = size;
             }
             "lvchange" => {
+                let theirs = world.between.take().map(str::to_owned);
+                world.lvs.get_mut("pool").ok_or("no pool")?.tags.extend(theirs);
                 for operand in &words.operands {
                     let lv = world.lvs.get_mut(&lv_of(operand)?).ok_or("Failed to find logical volume")?;
                     match words.value("--activate") {

@@ -2,6 +2,7 @@
 
 mod calls;
 mod fake;
+mod owner;
 mod room;
 mod trouble;
 mod volumes;
