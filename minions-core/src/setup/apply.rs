@@ -8,8 +8,9 @@ use std::time::Duration;
 use crate::error::Result;
 use crate::host::command::Tool;
 use crate::host::{files, lookup};
-use crate::storage::lvm::ensure_pool;
+use crate::storage::lvm::{ensure_pool, has_group};
 
+use super::device::{self, Device};
 use super::error::SetupError;
 use super::found::{sysctl, text};
 use super::step::Step;
@@ -70,7 +71,12 @@ impl Host {
                 crate::host::blocking(move || Ok(write(&path, &text, theirs)?)).await
             }
             Step::Pool { devices, .. } => match &wish.lvm {
-                Some(lvm) => ensure_pool(lvm, devices).await.map(drop),
+                Some(lvm) => {
+                    if !devices.is_empty() && !has_group(lvm).await? {
+                        still_blank(devices.clone()).await?;
+                    }
+                    ensure_pool(lvm, devices).await.map(drop)
+                }
                 None => Ok(()),
             },
             Step::Reload => self.run("systemctl", &["daemon-reload"], LIMIT).await,
@@ -92,6 +98,19 @@ impl Host {
         ran.map_err(|source| SetupError::Command { program, source })?;
         Ok(())
     }
+}
+
+/// Disks may have been put to use since the plan was made, which a person has read meanwhile.
+async fn still_blank(devices: Vec<PathBuf>) -> Result<()> {
+    crate::host::blocking(move || {
+        for path in devices {
+            if let Device::Unfit { why, fix } = device::look(&path) {
+                return Err(SetupError::Disk { why, fix }.into());
+            }
+        }
+        Ok(())
+    })
+    .await
 }
 
 fn make(path: &Path, mode: u32) -> Result<(), SetupError> {

@@ -28,6 +28,9 @@ const LEAST: ByteSize = ByteSize::gib(1);
 /// Whoever puts something on a disk says so near its beginning or its end: tables of partitions, filesystems, members of
 /// arrays and of volume groups.
 const ENDS: u64 = 4 << 20;
+/// What has lost its beginning, or never had one, such as the plain data of a program, is seen by pieces in between, evenly spread.
+const SAMPLES: u64 = 256;
+const SAMPLE: u64 = 64 << 10;
 
 /// Looks. Writes nothing, and holds the disk only for so long.
 pub(super) fn look(path: &Path) -> Device {
@@ -61,7 +64,7 @@ pub(super) fn look(path: &Path) -> Device {
     }
 }
 
-/// Whether both of its ends are zero, and how large it is.
+/// Whether both of its ends are zero, and pieces in between, and how large it is.
 fn is_blank(disk: &mut (impl Read + Seek)) -> io::Result<(bool, u64)> {
     let size = disk.seek(SeekFrom::End(0))?;
     let piece = usize::try_from(ENDS.min(size)).unwrap_or(usize::MAX);
@@ -70,6 +73,17 @@ fn is_blank(disk: &mut (impl Read + Seek)) -> io::Result<(bool, u64)> {
         disk.seek(SeekFrom::Start(from))?;
         disk.read_exact(&mut bytes)?;
         if bytes.iter().any(|byte| *byte != 0) {
+            return Ok((false, size));
+        }
+    }
+    let between = size.saturating_sub(2 * ENDS);
+    let sample = usize::try_from(SAMPLE).unwrap_or(usize::MAX);
+    for number in 0..if between < SAMPLE { 0 } else { SAMPLES } {
+        // On whole pieces: a disk is read by its sectors.
+        let from = ENDS + (between - SAMPLE) / SAMPLES * number / SAMPLE * SAMPLE;
+        disk.seek(SeekFrom::Start(from))?;
+        disk.read_exact(&mut bytes[..sample])?;
+        if bytes[..sample].iter().any(|byte| *byte != 0) {
             return Ok((false, size));
         }
     }
@@ -114,6 +128,20 @@ mod tests {
         for size in [0, 1, 4096] {
             assert_eq!(is_blank(&mut Cursor::new(vec![0; size])).unwrap(), (true, size as u64));
         }
+    }
+
+    #[test]
+    fn a_disk_that_holds_something_in_its_middle_only_is_not_blank() {
+        let size = 192usize << 20;
+        let mut bytes = vec![0; size];
+        // As long as two steps from sample to sample, wherever it begins.
+        let long = 2 * (size - (8 << 20)) / 256;
+        for from in [(4 << 20) + 1, 50 << 20, (99 << 20) + 12_345, size - (4 << 20) - long] {
+            bytes[from..from + long].fill(1);
+            assert_eq!(is_blank(&mut Cursor::new(&bytes)).unwrap(), (false, size as u64), "{from}");
+            bytes[from..from + long].fill(0);
+        }
+        assert_eq!(is_blank(&mut Cursor::new(&bytes)).unwrap(), (true, size as u64));
     }
 
     #[test]

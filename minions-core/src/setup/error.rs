@@ -13,6 +13,8 @@ pub(super) enum SetupError {
     File { what: &'static str, path: PathBuf, source: io::Error },
     #[error("there is no program {program} here; {fix}")]
     Program { program: &'static str, fix: &'static str },
+    #[error("{why}; {fix}")]
+    Disk { why: String, fix: String },
     #[error("{program} did not do its work")]
     Command { program: &'static str, source: CommandError },
 }
@@ -31,6 +33,7 @@ impl From<SetupError> for Error {
             SetupError::File { source, .. } => {
                 Self::new(kind_of(&source), text).with_effect(Effect::Unknown).with_source(source)
             }
+            SetupError::Disk { .. } => Self::new(ErrorKind::Conflict, text).with_reason("disk_not_blank"),
             SetupError::Program { .. } => Self::new(ErrorKind::Unsupported, text).with_reason("host_misconfigured"),
             SetupError::Command { source, .. } => {
                 Self::new(ErrorKind::Unavailable, text).with_effect(Effect::Unknown).with_source(source)

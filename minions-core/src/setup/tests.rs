@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::error::ErrorKind;
 use crate::host::command::Tool;
 use crate::storage::lvm::{LvmConfig, UDEV_FILES, udev_rule};
 use crate::types::ByteSize;
@@ -326,4 +327,26 @@ async fn steps_are_done_once_and_a_second_time_without_harm() {
     let module = steps.iter().find(|step| matches!(step, Step::Module { .. })).unwrap();
     let error = host.apply(&wish, module).await.unwrap_err();
     assert!(error.to_string().contains("apt-get install kmod"), "{error}");
+}
+
+#[tokio::test]
+async fn a_disk_is_looked_at_again_just_before_it_is_taken() {
+    let (root, programs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let log = root.path().join("log");
+    for (name, says) in [("vgs", r#"{"report":[{"vg":[]}]}"#), ("vgcreate", ""), ("lvcreate", "")] {
+        let script = format!("#!/bin/sh\necho {name} \"$@\" >> {}\necho '{says}'\n", log.display());
+        let write = Tool::new(Path::new("/bin/sh")).args(["-c", "cat > \"$0\" && chmod 700 \"$0\""]);
+        write.arg(programs.path().join(name)).run_with(script.as_bytes()).await.unwrap();
+    }
+    // What was a blank disk when the plan was made is something else by now.
+    let disk = root.path().join("disk");
+    std::fs::write(&disk, vec![7; 1 << 20]).unwrap();
+    let lvm = LvmConfig { programs: programs.path().to_owned(), ..LvmConfig::new(root.path()) };
+    let wish = Wish { lvm: Some(lvm), devices: vec![disk.clone()], ..wish() };
+    let steps = plan(&wish, &fresh(&wish)).steps;
+    let step = steps.iter().find(|step| matches!(step, Step::Pool { .. })).unwrap();
+    let error = Host::at(root.path(), programs.path()).apply(&wish, step).await.expect_err("it is no disk");
+    assert_eq!((error.kind(), error.reason()), (ErrorKind::Conflict, Some("disk_not_blank")), "{}", error.chain());
+    let said = std::fs::read_to_string(&log).unwrap();
+    assert!(said.lines().all(|line| line.starts_with("vgs ")), "{said}");
 }
