@@ -36,6 +36,7 @@ pub const WIDE: LeasePool = LeasePool {
     }]),
     uid_first: 200_000,
     uid_count: 300_000,
+    rest: LeasePool::REST,
 };
 
 /// What the network of the stub's host lends.
@@ -46,6 +47,7 @@ pub const USER: LeasePool = LeasePool {
     }]),
     uid_first: 200_000,
     uid_count: 65_536,
+    rest: LeasePool::REST,
 };
 
 /// What one bridge lends by itself.
@@ -53,6 +55,8 @@ pub const BRIDGE: LeasePool = LeasePool {
     addresses: Cow::Borrowed(&[AddressPool { first: Ipv4Addr::new(10, 0, 0, 16), last: Ipv4Addr::new(10, 0, 3, 254) }]),
     uid_first: 200_000,
     uid_count: 65_536,
+    // A thousand addresses, and more VMs than that within a minute.
+    rest: Duration::ZERO,
 };
 
 /// The images of a host with real files: one whose guest is ready at once, and one whose guest takes 100 ms.
@@ -231,7 +235,7 @@ pub struct Service {
 impl Service {
     /// Over the stores in a folder, which are made where there are none.
     pub async fn start(kind: Kind, dir: &Path, parts: Parts, env: &Env) -> Result<Self> {
-        let journal = SqliteJournal::open(dir.join("journal.db"), kind.pool()).await?;
+        let journal = SqliteJournal::open(dir.join("journal.db"), kind.pool(), env.clock.clone()).await?;
         let fleet = SqliteFleet::open(dir.join("fleet.db")).await?;
         let ports = Ports {
             hypervisor: parts.hypervisor,

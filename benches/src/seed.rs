@@ -23,7 +23,7 @@ const ROOT: ByteSize = ByteSize::mib(64);
 pub async fn stores(kind: Kind, dir: &Path, image: ImageId, known: usize) -> Result<()> {
     let env = Env::system();
     let fleet = SqliteFleet::open(dir.join("fleet.db")).await?;
-    let journal = SqliteJournal::open(dir.join("journal.db"), kind.pool()).await?;
+    let journal = SqliteJournal::open(dir.join("journal.db"), kind.pool(), env.clock.clone()).await?;
     let rows: Vec<VmRow> = (0..known).map(|number| row(&env, image, number)).collect::<Result<_>>()?;
     for some in rows.chunks(500) {
         let writes = some.iter().cloned().map(Write::InsertVm).collect();

@@ -24,17 +24,18 @@ pub async fn start(host: &InMemoryHost, config: ServiceConfig) -> Result<Arc<Loc
             .into(),
         uid_first: 200_000,
         uid_count: 1_000,
+        rest: LeasePool::REST,
     };
+    let env = Env::system();
     let ports = Ports {
         hypervisor: Arc::new(host.hypervisor()),
         storage: Arc::new(host.storage()),
         network: Arc::new(host.network()),
         guest: Arc::new(host.guest()),
-        journal: Arc::new(InMemoryJournal::new(pool)),
+        journal: Arc::new(InMemoryJournal::new(pool, env.clock.clone())),
     };
     let cx = CallCx::new("import", Duration::from_secs(5));
     ports.storage.ensure_image(&cx, &InMemoryHost::demo_image()).await?;
-    let env = Env::system();
     let node = LocalNode::start(HostId::from_bits(1), ports, env.clone(), EngineConfig::default()).await?;
     Ok(LocalControlPlane::start(Arc::new(InMemoryFleet::new()), node, env, config))
 }

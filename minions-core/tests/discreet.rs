@@ -72,6 +72,7 @@ impl Site {
                 .into(),
             uid_first: 200_000,
             uid_count: 100,
+            rest: LeasePool::REST,
         };
         let (on, hits) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let layers = Layers::new().with(Leak { port, on: on.clone(), hits: hits.clone() });
@@ -80,7 +81,7 @@ impl Site {
             storage: layers.storage(Arc::new(host.storage())),
             network: layers.network(Arc::new(host.network())),
             guest: layers.guest(Arc::new(host.guest())),
-            journal: layers.journal(Arc::new(InMemoryJournal::new(pool))),
+            journal: layers.journal(Arc::new(InMemoryJournal::new(pool, env.clock.clone()))),
         };
         let node = LocalNode::start(HostId::from_bits(1), ports, env.clone(), EngineConfig::default()).await.unwrap();
         let fleet = layers.fleet_store(Arc::new(InMemoryFleet::new()));

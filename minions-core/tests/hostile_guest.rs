@@ -173,14 +173,18 @@ impl World {
         let guests = Arc::new(host.guest());
         let road = Arc::new(Road { guests, spared: Mutex::default(), ways: Mutex::default(), at_boot });
         let (first, last) = (Ipv4Addr::new(10, 200, 0, 2), Ipv4Addr::new(10, 200, 9, 254));
-        let pool =
-            LeasePool { addresses: vec![AddressPool { first, last }].into(), uid_first: 200_000, uid_count: 1_000 };
+        let pool = LeasePool {
+            addresses: vec![AddressPool { first, last }].into(),
+            uid_first: 200_000,
+            uid_count: 1_000,
+            rest: LeasePool::REST,
+        };
         let ports = Ports {
             hypervisor: Arc::new(host.hypervisor()),
             storage: Arc::new(host.storage()),
             network: Arc::new(host.network()),
             guest: road.clone(),
-            journal: Arc::new(InMemoryJournal::new(pool)),
+            journal: Arc::new(InMemoryJournal::new(pool, env.clock.clone())),
         };
         let engine = EngineConfig { boot_limit: LIMIT, probe_limit: LIMIT, ..EngineConfig::default() };
         let node = LocalNode::start(HostId::from_bits(1), ports, env.clone(), engine).await.unwrap();

@@ -57,8 +57,9 @@ impl World {
                 .into(),
             uid_first: 200_000,
             uid_count: 100,
+            rest: Duration::ZERO,
         };
-        let journal = SqliteJournal::open(dir.path().join("journal.db"), pool).await.unwrap();
+        let journal = SqliteJournal::open(dir.path().join("journal.db"), pool, env.clock.clone()).await.unwrap();
         let ports = Ports {
             hypervisor: Arc::new(host.hypervisor()),
             storage: Arc::new(host.storage()),

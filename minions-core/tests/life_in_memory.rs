@@ -30,6 +30,7 @@ const POOL: LeasePool = LeasePool {
     }]),
     uid_first: 200_000,
     uid_count: 10_000,
+    rest: LeasePool::REST,
 };
 
 struct World {
@@ -47,7 +48,9 @@ impl World {
     }
 
     async fn start(&self) -> Arc<LocalControlPlane> {
-        let journal = Arc::new(SqliteJournal::open(self.dir.path().join("journal.db"), POOL).await.unwrap());
+        let journal = Arc::new(
+            SqliteJournal::open(self.dir.path().join("journal.db"), POOL, self.env.clock.clone()).await.unwrap(),
+        );
         let fleet = Arc::new(SqliteFleet::open(self.dir.path().join("fleet.db")).await.unwrap());
         let ports = Ports {
             hypervisor: Arc::new(self.host.hypervisor()),
@@ -165,7 +168,7 @@ async fn a_restarted_daemon_takes_up_running_vms_without_touching_them() {
 
     // The files' locks are free once the old threads have ended.
     let plane = loop {
-        let journal = SqliteJournal::open(world.dir.path().join("journal.db"), POOL).await;
+        let journal = SqliteJournal::open(world.dir.path().join("journal.db"), POOL, world.env.clock.clone()).await;
         let fleet = SqliteFleet::open(world.dir.path().join("fleet.db")).await;
         if let (Ok(journal), Ok(fleet)) = (journal, fleet) {
             journal.close().await.unwrap();

@@ -28,11 +28,13 @@ async fn host() -> InMemoryHost {
 
 fn journal() -> DynJournal {
     let (first, last) = (Ipv4Addr::new(10, 200, 0, 2), Ipv4Addr::new(10, 200, 9, 254));
-    Arc::new(InMemoryJournal::new(LeasePool {
+    let pool = LeasePool {
         addresses: vec![AddressPool { first, last }].into(),
         uid_first: 200_000,
         uid_count: 1_000,
-    }))
+        rest: LeasePool::REST,
+    };
+    Arc::new(InMemoryJournal::new(pool, Env::system().clock))
 }
 
 async fn node(host: &InMemoryHost, journal: DynJournal) -> Result<Arc<LocalNode>> {

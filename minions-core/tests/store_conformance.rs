@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use minions_core::env::Env;
 use minions_core::memory::{InMemoryFleet, InMemoryJournal};
 use minions_core::store::fleet::DynFleetStore;
 use minions_core::store::journal::DynJournal;
@@ -12,9 +13,12 @@ minions_core::fleet_store_suite!(fleet_shared, async |_| {
     let store: DynFleetStore = Arc::new(InMemoryFleet::new());
     store
 });
-minions_core::journal_suite!(journal_in_memory, async |_, pool| Arc::new(InMemoryJournal::new(pool)));
+minions_core::journal_suite!(journal_in_memory, async |_, pool| Arc::new(InMemoryJournal::new(
+    pool,
+    Env::system().clock
+)));
 minions_core::journal_suite!(journal_shared, async |_, pool| {
-    let journal: DynJournal = Arc::new(InMemoryJournal::new(pool));
+    let journal: DynJournal = Arc::new(InMemoryJournal::new(pool, Env::system().clock));
     journal
 });
 
@@ -23,12 +27,13 @@ mod sqlite {
     use std::path::PathBuf;
     use std::sync::Arc;
 
+    use minions_core::env::Env;
     use minions_core::store::{LeasePool, SqliteFleet, SqliteJournal};
 
     minions_core::fleet_store_suite!(fleet, async |folder: PathBuf| {
         Arc::new(SqliteFleet::open(folder.join("fleet.db")).await.unwrap())
     });
     minions_core::journal_suite!(journal, async |folder: PathBuf, pool: LeasePool| {
-        Arc::new(SqliteJournal::open(folder.join("journal.db"), pool).await.unwrap())
+        Arc::new(SqliteJournal::open(folder.join("journal.db"), pool, Env::system().clock).await.unwrap())
     });
 }

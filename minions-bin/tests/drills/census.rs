@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use minions_core::env::CallCx;
+use minions_core::env::{CallCx, Env};
 use minions_core::store::Journal;
 use minions_core::store::LeasePool;
 use minions_core::store::sqlite::SqliteJournal;
@@ -105,8 +105,9 @@ async fn leases(dir: &Path) -> BTreeSet<VmId> {
             .into(),
         uid_first: 200_000,
         uid_count: 65_536,
+        rest: LeasePool::REST,
     };
-    let journal = SqliteJournal::open(dir.join("state/journal.db"), pool).await.unwrap();
+    let journal = SqliteJournal::open(dir.join("state/journal.db"), pool, Env::system().clock).await.unwrap();
     let rows = journal.rows(&CallCx::new("census", Duration::from_secs(10)), None, 1_000).await.unwrap();
     journal.close().await.unwrap();
     rows.iter().map(|row| row.entry.vm).collect()

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::env::CallCx;
+use crate::env::{CallCx, Clock};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::journal::{Accepted, GoalEntry, Journal, JournalRow, LeasePool, Outcome, Tombstone};
+use crate::store::journal::{Accepted, GoalEntry, Journal, JournalRow, LeasePool, Outcome, Tombstone, resting};
 use crate::types::{AgentSecret, Cid, Generation, Goal, Lease, MacAddr, VmId};
 
 /// A [`Journal`] that forgets everything with its last clone.
@@ -16,9 +17,9 @@ use crate::types::{AgentSecret, Cid, Generation, Goal, Lease, MacAddr, VmId};
 pub struct InMemoryJournal(Arc<Mutex<Tables>>);
 
 impl InMemoryJournal {
-    /// An empty one that lends from a pool.
+    /// An empty one that lends from a pool, by a clock.
     #[must_use]
-    pub fn new(pool: LeasePool) -> Self {
+    pub fn new(pool: LeasePool, clock: Arc<dyn Clock>) -> Self {
         let uids = u64::from(pool.uid_first)..u64::from(pool.uid_first) + u64::from(pool.uid_count);
         Self(Arc::new(Mutex::new(Tables {
             rows: BTreeMap::new(),
@@ -30,6 +31,8 @@ impl InMemoryJournal {
                 first..last + 1
             })),
             uids: Lender::of(std::iter::once(uids)),
+            rest: pool.rest,
+            clock,
         })))
     }
 
@@ -89,6 +92,9 @@ struct Tables {
     cids: Lender,
     ips: Lender,
     uids: Lender,
+    /// How long what was freed is not lent again.
+    rest: Duration,
+    clock: Arc<dyn Clock>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -162,10 +168,9 @@ impl Tables {
     }
 
     fn lend(&mut self, secret: &AgentSecret) -> Result<Lease> {
-        let (Some(cid), Some(ip), Some(uid)) = (self.cids.next(), self.ips.next(), self.uids.next()) else {
-            let message = "this host has no addresses or users left to lend; destroy a vm, or widen the pool";
-            return Err(Error::new(ErrorKind::Exhausted, message).with_reason("no_capacity"));
-        };
+        let now = self.clock.monotonic();
+        let next = |lender: &Lender| lender.next(now, self.rest);
+        let [cid, ip, uid] = [next(&self.cids)?, next(&self.ips)?, next(&self.uids)?];
         let lease = Lease {
             cid: Cid::new(cid)?,
             ip: ip.into(),
@@ -189,9 +194,10 @@ impl Tables {
             return Err(conflict("changed_meanwhile", message));
         }
         if let Some(row) = self.rows.remove(&vm) {
-            self.cids.free(row.lease.cid.get());
-            self.ips.free(row.lease.ip.into());
-            self.uids.free(row.lease.uid);
+            let now = self.clock.monotonic();
+            self.cids.free(row.lease.cid.get(), now);
+            self.ips.free(row.lease.ip.into(), now);
+            self.uids.free(row.lease.uid, now);
             let keeps = row.entry.goal != Goal::ABSENT && row.entry.spec.data.is_some();
             let own = row.entry.spec.data_from.is_none();
             let tombstone = Tombstone { keeps_data: keeps && own };
@@ -204,11 +210,12 @@ impl Tables {
     }
 }
 
-/// Lends the lowest that was never lent, and when there is no such one, the one freed longest ago.
+/// Lends the lowest that was never lent, and when there is no such one, the one freed longest ago, once it has rested.
 #[derive(Debug)]
 struct Lender {
     unused: VecDeque<std::ops::Range<u64>>,
-    freed: VecDeque<u32>,
+    /// With the moments when they were freed.
+    freed: VecDeque<(u32, Duration)>,
 }
 
 impl Lender {
@@ -218,9 +225,22 @@ impl Lender {
     }
 
     /// What [`Self::take`] would take.
-    fn next(&self) -> Option<u32> {
+    fn next(&self, now: Duration, rest: Duration) -> Result<u32> {
         let unused = self.unused.front().map(|range| range.start);
-        unused.and_then(|value| u32::try_from(value).ok()).or_else(|| self.freed.front().copied())
+        if let Some(value) = unused.and_then(|value| u32::try_from(value).ok()) {
+            return Ok(value);
+        }
+        match self.freed.front() {
+            Some((value, at)) if *at + rest <= now => Ok(*value),
+            Some((_, at)) => {
+                let message = resting("addresses or users", (*at + rest).saturating_sub(now));
+                Err(Error::new(ErrorKind::Exhausted, message).with_reason("lease_resting"))
+            }
+            None => {
+                let message = "this host has no addresses or users left to lend; destroy a vm, or widen the pool";
+                Err(Error::new(ErrorKind::Exhausted, message).with_reason("no_capacity"))
+            }
+        }
     }
 
     fn take(&mut self) {
@@ -234,8 +254,8 @@ impl Lender {
         }
     }
 
-    fn free(&mut self, value: u32) {
-        self.freed.push_back(value);
+    fn free(&mut self, value: u32, now: Duration) {
+        self.freed.push_back((value, now));
     }
 }
 

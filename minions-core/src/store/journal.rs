@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -79,6 +80,20 @@ pub struct LeasePool {
     pub uid_first: u32,
     /// How many of them.
     pub uid_count: u32,
+    /// How long what was given back is not given out again; [`LeasePool::REST`] where guests are real.
+    pub rest: Duration,
+}
+
+impl LeasePool {
+    /// As long as somebody may still believe that an address is that of the VM which had it: connections that the host
+    /// keeps, answers that are late, neighbours' tables.
+    pub const REST: Duration = Duration::from_secs(60);
+}
+
+/// What is said where all that is free still rests.
+pub(crate) fn resting(what: &str, left: Duration) -> String {
+    let seconds = left.as_millis().div_ceil(1000);
+    format!("all free {what} of this host were given back just now; try again in {seconds} s, or widen the pool")
 }
 
 /// Durable goals and leases of one host; the source of truth for what exists on it.
@@ -86,7 +101,7 @@ pub struct LeasePool {
 /// # Contract
 /// - Every change is one transaction and durable when it returns `Ok`.
 /// - Context ids, addresses, link addresses and users are unique over all rows, those of stopped VMs too. A freed one is
-///   given out again last.
+///   given out again last, and not before it has rested.
 /// - The generation of a VM never goes down, not even past its tombstone; an id with a tombstone never gets a row again, but
 ///   to remove the data disk that it kept.
 /// - A data disk that was kept is taken over by one row at a time; with that row's burial it is kept on, or goes.
@@ -100,7 +115,8 @@ pub struct LeasePool {
 pub trait Journal: Debug + Send + Sync + 'static {
     /// Takes on an entry: the row has its goal, spec and generation, and a lease, reserved in the same transaction.
     /// A lower generation is a `Conflict` reason `stale_generation`; the same one changes nothing and returns the row;
-    /// a used-up pool is `Exhausted` reason `no_capacity`. A goal other than absence for a tombstone is a `Conflict`
+    /// a used-up pool is `Exhausted` reason `no_capacity`, and one of which all that is free still rests reason
+    /// `lease_resting`: the message tells for how long. A goal other than absence for a tombstone is a `Conflict`
     /// reason `gone`. `secret` is kept only by the first call. Where the spec takes over a data disk, that disk was kept
     /// (else `NotFound` reason `disk_unknown`) and nobody else has it (else `Conflict` reason `disk_in_use`). Absence at a
     /// higher generation of one whose data disk was kept, and which shall not be kept on, is a row again.

@@ -32,16 +32,18 @@ impl World {
         }]),
         uid_first: 200_000,
         uid_count: 10_000,
+        rest: LeasePool::REST,
     };
 
     /// From a seed.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
+        let env = Env::seeded(seed);
         Self {
             host: InMemoryHost::new(),
-            journal: Arc::new(InMemoryJournal::new(Self::POOL)),
+            journal: Arc::new(InMemoryJournal::new(Self::POOL, env.clock.clone())),
             fleet: Arc::new(InMemoryFleet::new()),
-            env: Env::seeded(seed),
+            env,
         }
     }
 

@@ -26,6 +26,7 @@ pub const POOL: LeasePool = LeasePool {
     }]),
     uid_first: 200_000,
     uid_count: 8,
+    rest: Duration::ZERO,
 };
 
 /// How long a guest takes until it can prove itself.
@@ -91,7 +92,8 @@ impl World {
     /// Starts a daemon whose every port call goes through the plan.
     pub async fn boot(&self, plan: &FaultPlan) -> Option<Daemon> {
         let journal =
-            Arc::new(block(SqliteJournal::open(self.dir.path().join("journal.db"), self.pool.clone())).unwrap());
+            block(SqliteJournal::open(self.dir.path().join("journal.db"), self.pool.clone(), self.env.clock.clone()));
+        let journal = Arc::new(journal.unwrap());
         let fleet = Arc::new(block(SqliteFleet::open(self.dir.path().join("fleet.db"))).unwrap());
         let layers = Layers::new().with(Deadline::after(LONG)).with(Faults::new(plan.clone()));
         let ports = Ports {

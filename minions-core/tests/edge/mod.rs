@@ -31,6 +31,7 @@ const POOL: LeasePool = LeasePool {
     }]),
     uid_first: 200_000,
     uid_count: 10_000,
+    rest: LeasePool::REST,
 };
 
 /// The service, its server, and who may come in.
@@ -78,7 +79,9 @@ impl Edge {
             storage: Arc::new(host.storage()),
             network: Arc::new(host.network()),
             guest: Arc::new(host.guest()),
-            journal: Arc::new(SqliteJournal::open(dir.path().join("journal.db"), POOL).await.unwrap()),
+            journal: Arc::new(
+                SqliteJournal::open(dir.path().join("journal.db"), POOL, env.clock.clone()).await.unwrap(),
+            ),
         };
         let fleet = Arc::new(SqliteFleet::open(dir.path().join("fleet.db")).await.unwrap());
         let node = LocalNode::start(HostId::from_bits(1), ports, env.clone(), EngineConfig::default()).await.unwrap();

@@ -70,8 +70,8 @@ pub async fn compose(folder: &Folder, config: &Config, env: &Env) -> Result<Worl
     }
     let pool = parts.network.capabilities();
     let guests_reach_host = !pool.isolated && !pool.simulated;
-    let pool = LeasePool { addresses: pool.pools.into(), uid_first: UIDS.0, uid_count: UIDS.1 };
-    let journal = SqliteJournal::open(folder.state().join("journal.db"), pool).await?;
+    let pool = LeasePool { addresses: pool.pools.into(), uid_first: UIDS.0, uid_count: UIDS.1, rest: LeasePool::REST };
+    let journal = SqliteJournal::open(folder.state().join("journal.db"), pool, env.clock.clone()).await?;
     let fleet = SqliteFleet::open(folder.state().join("fleet.db")).await?;
     refuse_lost(&fleet, &journal).await?;
     let ports = Ports {
@@ -157,8 +157,9 @@ mod tests {
     async fn bad_24_a_fleet_that_was_lost_over_a_host_with_vms_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let first = std::net::Ipv4Addr::new(10, 0, 0, 2);
-        let pool = LeasePool { addresses: vec![AddressPool { first, last: first }].into(), uid_first: 9, uid_count: 1 };
-        let journal = SqliteJournal::open(dir.path().join("journal.db"), pool).await.unwrap();
+        let addresses = vec![AddressPool { first, last: first }].into();
+        let pool = LeasePool { addresses, uid_first: 9, uid_count: 1, rest: LeasePool::REST };
+        let journal = SqliteJournal::open(dir.path().join("journal.db"), pool, Env::system().clock).await.unwrap();
         let fleet = SqliteFleet::open(dir.path().join("fleet.db")).await.unwrap();
         refuse_lost(&fleet, &journal).await.expect("both are new");
         let spec = VmSpec {

@@ -74,7 +74,7 @@ pub fn status_of(kind: ErrorKind, reason: Option<&str>) -> u16 {
         (ErrorKind::InvalidArgument, Some("content_type")) => 415,
         (ErrorKind::NotFound, Some("events_pruned")) => 410,
         (ErrorKind::Denied, Some("forbidden")) => 403,
-        (ErrorKind::Exhausted, Some("no_capacity" | "pool_full")) => 409,
+        (ErrorKind::Exhausted, Some("no_capacity" | "pool_full" | "lease_resting")) => 409,
         (ErrorKind::Exhausted, Some("rate")) => 429,
         _ => kind.http_status(),
     }
@@ -105,6 +105,7 @@ fn known_reason(text: &str) -> Option<&'static str> {
         "image_unreadable",
         "in_use",
         "is_a_directory",
+        "lease_resting",
         "name_invalid",
         "name_taken",
         "no_capacity",

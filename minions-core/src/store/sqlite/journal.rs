@@ -1,6 +1,8 @@
 //! What one host has taken on, in SQLite.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, Row};
@@ -10,10 +12,10 @@ use super::database::Database;
 use super::error::{Result as Sql, SqliteError};
 use super::lease;
 use super::schema::Schema;
-use crate::env::CallCx;
+use crate::env::{CallCx, Clock};
 use crate::error::{ErrorKind, Result};
 use crate::store::journal::{Accepted, GoalEntry, Journal, JournalRow, LeasePool, Outcome, Tombstone};
-use crate::types::{AgentSecret, Generation, Goal, VmId};
+use crate::types::{AgentSecret, Generation, Goal, UnixMillis, VmId};
 
 /// A tombstone is a row of `vm` that is `buried`: it keeps the id, the short id and the generation.
 const VERSION_1: &str = "
@@ -56,7 +58,16 @@ ALTER TABLE vm ADD COLUMN data_from BLOB;
 CREATE UNIQUE INDEX vm_data_from ON vm (data_from) WHERE data_from IS NOT NULL;
 ";
 
-pub(super) const SCHEMA: Schema = Schema { application_id: 0x6d6e_6a72, migrations: &[VERSION_1, VERSION_2] };
+/// When it was freed, in milliseconds since 1970: what was freed before has rested.
+const VERSION_3: &str = "
+ALTER TABLE freed ADD COLUMN at INTEGER NOT NULL DEFAULT 0;
+";
+
+pub(super) const SCHEMA: Schema =
+    Schema { application_id: 0x6d6e_6a72, migrations: &[VERSION_1, VERSION_2, VERSION_3] };
+
+/// What looking at the clock of the time before may take.
+const SETTLE: Duration = Duration::from_secs(30);
 
 /// A [`Journal`] in one SQLite file.
 ///
@@ -65,18 +76,45 @@ pub(super) const SCHEMA: Schema = Schema { application_id: 0x6d6e_6a72, migratio
 pub struct SqliteJournal {
     pub(super) database: Database,
     pool: LeasePool,
+    now: Now,
+}
+
+/// The time that leases rest by: the wall's at the opening, since it must outlive us, and from there on one that never
+/// goes back.
+#[derive(Clone, Debug)]
+struct Now {
+    clock: Arc<dyn Clock>,
+    opened: (UnixMillis, Duration),
+}
+
+impl Now {
+    fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { opened: (clock.wall(), clock.monotonic()), clock }
+    }
+
+    fn get(&self) -> UnixMillis {
+        let passed = self.clock.monotonic().saturating_sub(self.opened.1);
+        UnixMillis(self.opened.0.0.saturating_add(u64::try_from(passed.as_millis()).unwrap_or(u64::MAX)))
+    }
 }
 
 impl SqliteJournal {
-    /// Opens the file, or makes it in a folder that exists, and lends from this pool. Rows keep what they were lent from
-    /// another one. Beside the file lie `-wal`, `-shm` and `.lock`.
+    /// Opens the file, or makes it in a folder that exists, and lends from this pool, by this clock. Rows keep what they
+    /// were lent from another one. Beside the file lie `-wal`, `-shm` and `.lock`.
     ///
     /// # Errors
     /// `Conflict` reason `store_in_use` where another process has it, `Denied` reason `store_newer` or `store_foreign`
     /// where it is not for this program, `Unavailable` reason `store_corrupt` where it is damaged.
-    pub async fn open(path: impl Into<PathBuf>, pool: LeasePool) -> Result<Self> {
+    pub async fn open(path: impl Into<PathBuf>, pool: LeasePool, clock: Arc<dyn Clock>) -> Result<Self> {
         lease::check(&pool)?;
-        Ok(Self { database: Database::open(path.into(), SCHEMA).await?, pool })
+        let database = Database::open(path.into(), SCHEMA).await?;
+        let now = Now::new(clock);
+        // By a clock that has been put back since, it would rest until then.
+        let (cx, opened) = (CallCx::new("open", SETTLE), now.get());
+        if database.read(&cx, lease::last_freed).await?.is_some_and(|at| at > opened) {
+            database.write(&cx, move |writer| lease::freed_by(writer, opened)).await?;
+        }
+        Ok(Self { database, pool, now })
     }
 
     /// Whether [`open`](Self::open) made the file: then it knows of nothing, and nothing may be swept for that.
@@ -106,8 +144,8 @@ impl SqliteJournal {
 #[async_trait]
 impl Journal for SqliteJournal {
     async fn accept(&self, cx: &CallCx, entry: &GoalEntry, secret: &AgentSecret) -> Result<Accepted> {
-        let (entry, secret, pool) = (entry.clone(), secret.clone(), self.pool.clone());
-        self.database.write(cx, move |writer| accept(writer, &pool, &entry, &secret)).await
+        let (entry, secret, pool, now) = (entry.clone(), secret.clone(), self.pool.clone(), self.now.get());
+        self.database.write(cx, move |writer| accept(writer, (&pool, now), &entry, &secret)).await
     }
 
     async fn row(&self, cx: &CallCx, vm: VmId) -> Result<Option<JournalRow>> {
@@ -128,7 +166,8 @@ impl Journal for SqliteJournal {
     }
 
     async fn bury(&self, cx: &CallCx, vm: VmId, generation: Generation) -> Result<()> {
-        self.database.write(cx, move |writer| bury(writer, vm, generation)).await
+        let now = self.now.get();
+        self.database.write(cx, move |writer| bury(writer, vm, generation, now)).await
     }
 
     async fn tombstone(&self, cx: &CallCx, vm: VmId) -> Result<Option<Tombstone>> {
@@ -186,7 +225,12 @@ fn journal_row(row: &Row<'_>) -> Sql<JournalRow> {
     })
 }
 
-fn accept(writer: &Connection, pool: &LeasePool, entry: &GoalEntry, secret: &AgentSecret) -> Sql<Accepted> {
+fn accept(
+    writer: &Connection,
+    pool: (&LeasePool, UnixMillis),
+    entry: &GoalEntry,
+    secret: &AgentSecret,
+) -> Sql<Accepted> {
     let absent = entry.goal.is_absent();
     let known = known(writer, entry.vm)?;
     match &known {
@@ -301,14 +345,14 @@ fn settle(writer: &Connection, vm: VmId, generation: Generation, outcome: &Outco
     Ok(writer.prepare_cached(sql)?.execute((column::id(vm.bits()), generation, outcome))? == 1)
 }
 
-fn bury(writer: &Connection, vm: VmId, generation: Generation) -> Sql<()> {
+fn bury(writer: &Connection, vm: VmId, generation: Generation, now: UnixMillis) -> Sql<()> {
     match known(writer, vm)? {
         Some(known) if known.buried => Ok(()),
         Some(known) if known.absent && known.generation == generation => {
             let row = row(writer, vm)?.ok_or_else(|| SqliteError::row("lease", "a row without its lease"))?;
             let keeps = row.entry.goal != Goal::ABSENT && row.entry.spec.data.is_some();
             let from = row.entry.spec.data_from;
-            lease::free(writer, vm)?;
+            lease::free(writer, vm, now)?;
             let sql =
                 "UPDATE vm SET buried = 1, entry = NULL, outcome = NULL, data_from = NULL, keeps = ?2 WHERE id = ?1";
             writer.prepare_cached(sql)?.execute((column::id(vm.bits()), keeps && from.is_none()))?;

@@ -1,12 +1,15 @@
-//! What a host lends out: the lowest that was never used, and when there is no such one, the one freed longest ago.
+//! What a host lends out: the lowest that was never used, and when there is no such one, the one freed longest ago, once
+//! it has rested.
+
+use std::time::Duration;
 
 use rusqlite::Connection;
 
 use super::column;
 use super::error::{Result, SqliteError};
 use crate::error::{Error, ErrorKind};
-use crate::store::journal::LeasePool;
-use crate::types::{AgentSecret, Cid, Lease, MacAddr, VmId};
+use crate::store::journal::{LeasePool, resting};
+use crate::types::{AgentSecret, Cid, Lease, MacAddr, UnixMillis, VmId};
 
 /// What is lent out by number. Link addresses are not: each follows from its IP address, and is unique as that is.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +69,7 @@ pub(super) fn check(pool: &LeasePool) -> Result<(), Error> {
 }
 
 /// Lends to a VM whose row is there.
-pub(super) fn lend(writer: &Connection, pool: &LeasePool, vm: VmId, secret: &AgentSecret) -> Result<()> {
+pub(super) fn lend(writer: &Connection, pool: (&LeasePool, UnixMillis), vm: VmId, secret: &AgentSecret) -> Result<()> {
     let cid = take(writer, Kind::Cid, pool)?;
     let ip = take(writer, Kind::Ip, pool)?;
     let uid = take(writer, Kind::Uid, pool)?;
@@ -78,13 +81,27 @@ pub(super) fn lend(writer: &Connection, pool: &LeasePool, vm: VmId, secret: &Age
 }
 
 /// Takes back what a VM was lent, and forgets its secret.
-pub(super) fn free(writer: &Connection, vm: VmId) -> Result<()> {
+pub(super) fn free(writer: &Connection, vm: VmId, now: UnixMillis) -> Result<()> {
+    let at = column::integer(now.0, "at")?;
     for kind in Kind::ALL {
         let column = kind.column();
-        let sql = format!("INSERT INTO freed (kind, value) SELECT '{column}', {column} FROM lease WHERE vm = ?1");
-        writer.prepare_cached(&sql)?.execute([column::id(vm.bits())])?;
+        let sql =
+            format!("INSERT INTO freed (kind, value, at) SELECT '{column}', {column}, ?2 FROM lease WHERE vm = ?1");
+        writer.prepare_cached(&sql)?.execute((column::id(vm.bits()), at))?;
     }
     writer.prepare_cached("DELETE FROM lease WHERE vm = ?1")?.execute([column::id(vm.bits())])?;
+    Ok(())
+}
+
+/// When something was freed last, by whatever clock.
+pub(super) fn last_freed(reader: &Connection) -> Result<Option<UnixMillis>> {
+    let mut statement = reader.prepare_cached("SELECT at FROM freed ORDER BY at DESC LIMIT 1")?;
+    column::first(&mut statement, [], |row| Ok(UnixMillis(column::unsigned(row, "at")?)))
+}
+
+/// Nothing was freed after this moment.
+pub(super) fn freed_by(writer: &Connection, now: UnixMillis) -> Result<()> {
+    writer.prepare_cached("UPDATE freed SET at = ?1 WHERE at > ?1")?.execute([column::integer(now.0, "at")?])?;
     Ok(())
 }
 
@@ -103,7 +120,7 @@ fn mac_of(ip: u32) -> MacAddr {
     MacAddr::local(u64::from(ip))
 }
 
-fn take(writer: &Connection, kind: Kind, pool: &LeasePool) -> Result<u32> {
+fn take(writer: &Connection, kind: Kind, (pool, now): (&LeasePool, UnixMillis)) -> Result<u32> {
     let ranges = kind.ranges(pool);
     for range in &ranges {
         if let Some(value) = above(writer, kind, *range)? {
@@ -115,19 +132,23 @@ fn take(writer: &Connection, kind: Kind, pool: &LeasePool) -> Result<u32> {
             return Ok(value);
         }
     }
-    let sql = "SELECT turn, value FROM freed WHERE kind = ?1 AND value BETWEEN ?2 AND ?3 ORDER BY turn LIMIT 1";
+    let sql = "SELECT turn, value, at FROM freed WHERE kind = ?1 AND value BETWEEN ?2 AND ?3 ORDER BY turn LIMIT 1";
     let mut statement = writer.prepare_cached(sql)?;
-    let mut oldest: Option<(i64, u32)> = None;
+    let mut oldest: Option<(i64, u32, u64)> = None;
     for (first, last) in ranges {
         let of_range = column::first(&mut statement, (kind.column(), first, last), |row| {
-            Ok((row.get::<_, i64>("turn")?, row.get::<_, u32>("value")?))
+            Ok((row.get::<_, i64>("turn")?, row.get::<_, u32>("value")?, column::unsigned(row, "at")?))
         })?;
         oldest = oldest.into_iter().chain(of_range).min();
     }
-    let Some((_, value)) = oldest else {
+    let Some((_, value, at)) = oldest else {
         let message = format!("this host has no {} left to lend; destroy a vm, or widen the pool", kind.word());
         return Err(SqliteError::rule(ErrorKind::Exhausted, "no_capacity", message));
     };
+    let rested = Duration::from_millis(now.0.saturating_sub(at));
+    if let Some(left) = pool.rest.checked_sub(rested).filter(|left| !left.is_zero()) {
+        return Err(SqliteError::rule(ErrorKind::Exhausted, "lease_resting", resting(kind.word(), left)));
+    }
     writer.prepare_cached("DELETE FROM freed WHERE kind = ?1 AND value = ?2")?.execute((kind.column(), value))?;
     Ok(value)
 }

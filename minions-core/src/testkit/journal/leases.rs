@@ -3,6 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::rows::{Scene, pool, refused, secret};
 use crate::error::ErrorKind;
@@ -160,4 +163,39 @@ pub async fn the_smallest_range_bounds_the_pool<J: Journal + ?Sized>(
     let next = scene.row().await;
     assert_eq!(next.lease.uid, row.lease.uid);
     assert_ne!(next.lease.ip, row.lease.ip, "there are addresses that were never used");
+}
+
+/// CTL-3.6: who talked to the VM that had it before must not talk to the next one.
+pub async fn what_is_freed_rests_before_it_is_given_out_again<J: Journal + ?Sized>(
+    make: &impl AsyncFn(PathBuf, LeasePool) -> Arc<J>,
+    folder: &Path,
+) {
+    let rest = Duration::from_millis(1_500);
+    let scene = Scene::new(make, folder, LeasePool { rest, ..pool(2) }).await;
+    let first = scene.row().await;
+    let freed = Instant::now();
+    scene.bury(&first).await;
+    let second = scene.row().await;
+    assert_ne!(second.lease.ip, first.lease.ip, "one that was never used needs no rest");
+    let late = scene.entry();
+    let mut refusals = 0;
+    let third = loop {
+        match scene.accept(&late).await {
+            Ok(Accepted::Row(row)) => break row,
+            refusal => {
+                refusals += 1;
+                let told = refusal.as_ref().err().map(|error| error.message().to_owned()).unwrap_or_default();
+                refused(refusal, ErrorKind::Exhausted, "lease_resting");
+                // As it says: whole seconds, and never less than what is left.
+                assert!(["try again in 1 s", "try again in 2 s"].iter().any(|text| told.contains(text)), "{told}");
+                assert_eq!(scene.read(late.vm).await, None);
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    };
+    assert!(freed.elapsed() >= rest, "it was given out after {:?}", freed.elapsed());
+    assert_eq!((third.lease.ip, third.lease.uid), (first.lease.ip, first.lease.uid));
+    // On a machine that is slow enough, it had rested before it was asked for.
+    println!("refused {refusals} times");
+    refused(scene.accept(&scene.entry()).await, ErrorKind::Exhausted, "no_capacity");
 }

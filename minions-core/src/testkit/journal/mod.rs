@@ -36,6 +36,7 @@ macro_rules! journal_suite {
                 a_used_up_pool_refuses_and_leaves_nothing,
                 a_freed_lease_is_given_out_last,
                 the_smallest_range_bounds_the_pool,
+                what_is_freed_rests_before_it_is_given_out_again,
                 ranges_are_used_up_in_order_and_given_out_again_as_one,
                 absence_of_what_never_was_leaves_a_tombstone_and_nothing_else,
                 absence_of_what_is_named_like_another_does_not_touch_the_other,

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::env::Env;
 use crate::error::{ErrorKind, Result};
@@ -16,11 +17,11 @@ pub(super) struct Scene<J: ?Sized> {
     pub env: Env,
 }
 
-/// As many addresses and users as said.
+/// As many addresses and users as said, none of which needs a rest.
 pub(super) fn pool(count: u32) -> LeasePool {
     let first = u32::from(Ipv4Addr::new(10, 9, 0, 2));
     let range = AddressPool { first: first.into(), last: (first + count - 1).into() };
-    LeasePool { addresses: vec![range].into(), uid_first: 70_000, uid_count: count }
+    LeasePool { addresses: vec![range].into(), uid_first: 70_000, uid_count: count, rest: Duration::ZERO }
 }
 
 impl<J: Journal + ?Sized> Scene<J> {

@@ -4,6 +4,7 @@ mod durable;
 mod group;
 mod opening;
 mod plans;
+mod resting;
 mod trouble;
 
 use std::path::{Path, PathBuf};

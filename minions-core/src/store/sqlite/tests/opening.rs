@@ -1,8 +1,11 @@
 //! Which files are opened, and what is said of the others. BAD-24.
 
+use std::sync::Arc;
+
 use rusqlite::Connection;
 
 use super::{Folder, cx, fleet, is, tell, told};
+use crate::env::{Clock, Env};
 use crate::error::ErrorKind;
 use crate::store::fleet::FleetStore;
 use crate::store::journal::LeasePool;
@@ -17,7 +20,11 @@ fn range(first: u8, last: u8) -> AddressPool {
 }
 
 fn pool() -> LeasePool {
-    LeasePool { addresses: vec![range(2, 9)].into(), uid_first: 9_000, uid_count: 8 }
+    LeasePool { addresses: vec![range(2, 9)].into(), uid_first: 9_000, uid_count: 8, rest: LeasePool::REST }
+}
+
+fn clock() -> Arc<dyn Clock> {
+    Env::system().clock
 }
 
 async fn refusal(path: &std::path::Path) -> crate::Error {
@@ -56,7 +63,7 @@ async fn bad_24_the_database_of_another_program_is_refused() {
     Connection::open(&path).unwrap().execute_batch("CREATE TABLE notes (text)").unwrap();
     is(&refusal(&path).await, ErrorKind::Denied, "store_foreign");
     let journal = folder.file("journal.db");
-    SqliteJournal::open(&journal, pool()).await.unwrap().close().await.unwrap();
+    SqliteJournal::open(&journal, pool(), clock()).await.unwrap().close().await.unwrap();
     is(&refusal(&journal).await, ErrorKind::Denied, "store_foreign");
 }
 
@@ -155,7 +162,7 @@ async fn a_pool_that_nothing_could_come_from_is_refused() {
     let pools = wrong.map(|addresses| LeasePool { addresses: addresses.into(), ..pool() });
     let users = [LeasePool { uid_count: 0, ..pool() }, LeasePool { uid_first: u32::MAX, ..pool() }];
     for pool in pools.into_iter().chain(users) {
-        let error = SqliteJournal::open(&path, pool.clone()).await.expect_err("it is refused");
+        let error = SqliteJournal::open(&path, pool.clone(), clock()).await.expect_err("it is refused");
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{pool:?}");
     }
 }
