@@ -85,9 +85,11 @@ fn show(output: &Output, plan: &Plan, will: bool) -> Result<(), Failure> {
 
 /// What this machine shall have: what the configuration says where there is one, else what was typed, else the usual.
 fn wish(global: &Global, args: &Init, environment: &Environment) -> Result<Wish, Failure> {
-    let written = find(None, global.dir.as_deref(), environment).filter(|path| path.exists());
-    let mut config = load(written.as_deref())?;
-    match &written {
+    // One that the environment names need not be there yet: that is where it is written, then.
+    let named = find(None, global.dir.as_deref(), environment);
+    let written = named.as_deref().filter(|path| path.exists());
+    let mut config = load(written)?;
+    match written {
         Some(path) => agree(args, &config, path)?,
         None => {
             config.backend = args.backend.unwrap_or_default();
@@ -100,18 +102,19 @@ fn wish(global: &Global, args: &Init, environment: &Environment) -> Result<Wish,
     if config.storage.kind == StorageKind::File && !(args.device.is_empty() && args.volume_group.is_none()) {
         return Err(Error::invalid("device", "disks in files need no disk and no volume group of their own").into());
     }
-    let mut wish = of(global, environment, &config, written)?;
+    let mut wish = of(global, environment, &config, named)?;
     (wish.persist, wish.start) = (args.persist, args.start);
     wish.devices.clone_from(&args.device);
     Ok(wish)
 }
 
-/// What a configuration asks of the machine; nothing that survives a reboot unless the unit of the service is there.
+/// What a configuration asks of the machine; nothing that survives a reboot unless the unit of the service is there. `named`
+/// is its file.
 pub fn of(
     global: &Global,
     environment: &Environment,
     config: &Config,
-    written: Option<PathBuf>,
+    named: Option<PathBuf>,
 ) -> Result<Wish, Failure> {
     let monitor = match config.backend {
         Backend::Auto => Monitor::Any,
@@ -124,7 +127,7 @@ pub fn of(
     let in_folder = global.dir.as_ref().or(environment.dir.as_ref()).map(|_| folder.dir().join("minions.toml"));
     Ok(Wish {
         dir: folder.dir().to_owned(),
-        config: written.or(in_folder).unwrap_or_else(|| USUAL.into()),
+        config: named.or(in_folder).unwrap_or_else(|| USUAL.into()),
         program: std::env::current_exe().map_err(unknown)?,
         monitor,
         cloud_hypervisor: folder.cloud_hypervisor(),
@@ -189,6 +192,17 @@ mod tests {
         let text = "[daemon]\nbackend = \"cloud-hypervisor\"\n[network]\nkind = \"bridge\"\n[storage]\nkind = \"lvm\"\nvg = \"fast\"\n";
         let wish = wished("--volume-group fast --pool pool", Some(text)).unwrap();
         assert_eq!((wish.lvm.unwrap().vg.as_str(), wish.monitor), ("fast", Monitor::CloudHypervisor));
+    }
+
+    #[test]
+    fn a_configuration_that_the_environment_names_is_written_there() {
+        let dir = tempfile::Builder::new().prefix("mn").tempdir_in("/tmp").unwrap();
+        let config = dir.path().join("own.toml");
+        let cli = Cli::try_parse_from(["minions", "init"]).unwrap();
+        let Verb::Init(args) = &cli.verb else { panic!("not init") };
+        let environment =
+            Environment { dir: Some(dir.path().to_owned()), config: Some(config.clone()), ..Environment::default() };
+        assert_eq!(wish(&cli.global, args, &environment).unwrap().config, config);
     }
 
     #[test]
