@@ -8,7 +8,6 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 use super::MINIONS;
-use super::service::folder;
 
 /// What asks nothing of the machine but a folder and a configuration.
 const MODEST: [&str; 6] = ["--storage", "file", "--network", "user", "--backend", "qemu"];
@@ -24,17 +23,14 @@ fn said(output: &Output) -> String {
 
 /// With stand-ins for the programs that run VMs, which nobody starts here.
 fn place() -> tempfile::TempDir {
-    let dir = folder();
+    // Not the folder of a service, whose programs may be those of every test.
+    let dir = tempfile::Builder::new().prefix("mn").tempdir_in("/tmp").unwrap();
     let bin = dir.path().join("bin");
-    if !bin.exists() {
-        fs::create_dir(&bin).unwrap();
-    }
+    fs::create_dir(&bin).unwrap();
     for name in ["qemu-system-x86_64", "vhost-device-vsock"] {
         let program = bin.join(name);
-        if !program.exists() {
-            fs::write(&program, "#!/bin/sh\n").unwrap();
-            fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        }
+        fs::write(&program, "#!/bin/sh\n").unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     }
     dir
 }
