@@ -91,6 +91,7 @@ impl Storage for MapStorage {
             boot: bundle.boot.clone(),
             defaults: bundle.defaults.clone(),
             created: UnixMillis(0),
+            damage: None,
         };
         self.maps().images.entry(bundle.id).or_insert(image);
         Ok(StepReport::empty())

@@ -135,6 +135,7 @@ fn seen(input: &Input) -> Observed {
             boot: BootFiles { kernel: "/k".into(), initrd: "/i".into() },
             defaults: ImageDefaults::default(),
             created: UnixMillis(0),
+            damage: None,
         }),
         known: Known { started, probed, proven, asked, waited, prepared: None, booted: None, shown: None, grown: None },
     }

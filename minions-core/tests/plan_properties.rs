@@ -55,6 +55,7 @@ fn image() -> ImageInfo {
         boot: BootFiles { kernel: "/k".into(), initrd: "/i".into() },
         defaults: ImageDefaults::default(),
         created: UnixMillis(0),
+        damage: None,
     }
 }
 
@@ -343,4 +344,25 @@ fn liv_1_from_every_state_a_few_stages_lead_to_the_goal() {
     });
     println!("longest={longest}");
     assert!(longest <= 10, "{longest}");
+}
+
+#[test]
+fn ctl_10_1_no_monitor_is_prepared_or_started_with_a_kernel_that_is_not_what_was_taken_in() {
+    let mut refused = 0;
+    every(|row, seen| {
+        let mut seen = seen.clone();
+        let Some(image) = &mut seen.image else { return };
+        image.damage = Some("the kernel is another one".to_owned());
+        let plan = plan(row, &seen);
+        let starts = |step: &Step| matches!(step, Step::PrepareVmm | Step::StartVmm);
+        assert!(!steps(&plan).iter().any(starts), "{row:?} {seen:?}: {plan:?}");
+        if let Plan::GiveUp { reason, .. } = &plan
+            && reason.code == "image_corrupt"
+        {
+            assert!(reason.message.contains("the kernel is another one"), "{reason:?}");
+            assert!(seen.vmm.is_none_or(|vmm| vmm.phase != VmmPhase::Running), "one that runs goes on");
+            refused += 1;
+        }
+    });
+    assert!(refused > 1_000, "{refused}");
 }

@@ -99,6 +99,7 @@ impl Recipe {
             boot: BootFiles { kernel: image_path(id, "kernel"), initrd: image_path(id, "initrd") },
             defaults: self.defaults.clone(),
             created,
+            damage: None,
         };
         Image { info, tree }
     }

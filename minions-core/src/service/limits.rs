@@ -242,6 +242,7 @@ mod tests {
             boot: BootFiles { kernel: "/k".into(), initrd: "/i".into() },
             defaults: ImageDefaults::default(),
             created: UnixMillis(created),
+            damage: None,
         }
     }
 

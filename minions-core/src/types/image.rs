@@ -78,6 +78,8 @@ pub struct ImageInfo {
     pub defaults: ImageDefaults,
     /// When it was taken in.
     pub created: UnixMillis,
+    /// What of its kernel and initrd is not as it was taken in, for people: no monitor is started with them then.
+    pub damage: Option<String>,
 }
 
 #[cfg(test)]

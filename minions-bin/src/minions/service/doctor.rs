@@ -1,5 +1,6 @@
 //! `minions doctor`: the same look that the daemon takes before it starts, and one at the machine itself.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use minions_core::config::{Backend, Config, Environment};
@@ -7,6 +8,7 @@ use minions_core::error::{Error, ErrorKind};
 use minions_core::host::machine::Machine;
 use minions_core::host::preflight::{Finding, FindingStatus};
 use minions_core::setup::{self, Step};
+use minions_core::types::FileDigest;
 
 use super::config::{find, load};
 use super::init;
@@ -20,7 +22,14 @@ pub async fn run(output: &Output, global: &Global, args: &Doctor, environment: &
     if args.fix {
         fix(output, global, environment, &config).await?;
     }
-    let mut findings = examine(&folder(global, environment, &config)?, &config).await?;
+    let folder = folder(global, environment, &config)?;
+    let mut findings = examine(&folder, &config).await?;
+    let monitors =
+        [("cloud_hypervisor_digest", folder.cloud_hypervisor()), ("qemu_digest", folder.program("qemu-system-x86_64"))];
+    for (id, program) in monitors {
+        let digest = tokio::task::spawn_blocking(move || digest(id, &program)).await;
+        findings.extend(digest.map_err(|error| Error::internal("a look ended early").with_source(error))?);
+    }
     findings.extend(Machine::default().findings(UIDS));
     for finding in &findings {
         if output.json {
@@ -35,6 +44,21 @@ pub async fn run(output: &Output, global: &Global, args: &Doctor, environment: &
         return Ok(ExitCode::from(ErrorKind::Unavailable.exit_code()));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a monitor's program is, byte by byte, for whoever compares it with what was published; nothing where there is none.
+fn digest(id: &str, program: &Path) -> Option<Finding> {
+    match std::fs::read(program) {
+        Ok(bytes) => {
+            let digest = FileDigest::of(&bytes);
+            Some(Finding::ok(id, format!("the SHA-256 of {} is {}", program.display(), digest.sha256)))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => {
+            let fix = format!("ls -l {}", program.display());
+            Some(Finding::warn(id, format!("{} cannot be read: {error}", program.display()), fix))
+        }
+    }
 }
 
 /// Does those steps of `init` that repair; what would make something new is left to `init`.
@@ -71,4 +95,22 @@ pub fn spell(finding: &Finding) -> String {
         text.push_str(&format!("\n      {:20}  fix: {fix}", ""));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ctl_10_1_the_digest_of_a_monitor_is_told_where_there_is_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("cloud-hypervisor");
+        assert_eq!(digest("x", &program), None);
+        std::fs::write(&program, b"abc").unwrap();
+        let told = digest("x", &program).unwrap();
+        assert_eq!((told.id.as_str(), told.status), ("x", FindingStatus::Ok));
+        // FIPS 180-2, appendix B.1.
+        assert!(told.message.contains("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"), "{told:?}");
+        assert_eq!(digest("x", dir.path()).map(|told| told.status), Some(FindingStatus::Warn));
+    }
 }

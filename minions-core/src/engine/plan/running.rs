@@ -39,6 +39,17 @@ pub(super) fn plan(row: &JournalRow, epoch: u64, seen: &Observed) -> Plan {
         };
     }
 
+    let damage = seen.image.as_ref().and_then(|image| image.damage.as_deref());
+    if let Some(damage) = damage.filter(|_| live != Some(VmmPhase::Running)) {
+        return Plan::GiveUp {
+            kind: ErrorKind::Denied,
+            reason: StateReason::new(
+                "image_corrupt",
+                format!("{damage}; build or import {} again, then start again", row.entry.spec.image),
+            ),
+        };
+    }
+
     // Of a guest that runs, see below.
     let mut parts: Stage = if live.is_none() { missing_disks(row, seen).collect() } else { Vec::new() };
     let broken = |port: &PortStatus| port.nic.is_none() && !planted(Mutant::TrustBrokenPort);

@@ -13,13 +13,26 @@ const ROOT: &str = "root.raw";
 pub(super) fn ensure(inner: &Inner, bundle: &ImageBundle) -> Result<(), FileError> {
     let name = bundle.id.to_string();
     let target = inner.images().join(&name);
-    if target.is_dir() {
+    let there = target.is_dir();
+    if there && is_whole(inner, bundle.id)? {
         return Ok(());
     }
     let stage = stage::Stage::begin(&inner.tmp(), &name)?;
     let root = bundle::take_in(Source::open("root", &bundle.root, true)?, &stage.path().join(ROOT))?;
     bundle::fill(stage.path(), bundle, root, inner.env.clock.wall())?;
-    Ok(stage.publish(&target)?)
+    if there {
+        // Volumes that began as it have bytes of their own.
+        stage::remove(&inner.tmp(), &target, &name)?;
+    }
+    stage.publish(&target)?;
+    // It has just been written: whoever starts the first VM of it need not read it again.
+    is_whole(inner, bundle.id).map(drop)
+}
+
+/// Whether its kernel and initrd are what was taken in.
+fn is_whole(inner: &Inner, id: ImageId) -> Result<bool, FileError> {
+    let image = bundle::proven(&inner.images(), id, &inner.proven)?;
+    Ok(image.is_none_or(|image| image.damage.is_none()))
 }
 
 /// Where an image's root lies.

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::RwLock;
 
-use super::bundle::{self, Turns, stage};
+use super::bundle::{self, Proven, Turns, stage};
 use super::{Storage, StorageCapabilities, StorageUsage, VolumeConfig, VolumeStatus};
 use crate::env::{CallCx, Env};
 use crate::error::Result;
@@ -43,6 +43,8 @@ struct Inner {
     dir: PathBuf,
     copy_on_write: bool,
     env: Env,
+    /// Which kernels and initrds are what was taken in.
+    proven: Proven,
     /// One change at a time for each image and volume.
     turns: Turns,
     /// Read while a volume is made, written while an image goes: so no volume outlives its image by a hair's breadth.
@@ -59,7 +61,14 @@ impl FileStorage {
             }
             stage::clear(&dir.join("tmp"))?;
             let copy_on_write = reflink::works_in(&dir.join("tmp"))?;
-            Ok(Self(Arc::new(Inner { dir, copy_on_write, env, turns: Turns::default(), images_stay: Arc::default() })))
+            Ok(Self(Arc::new(Inner {
+                dir,
+                copy_on_write,
+                env,
+                proven: Proven::default(),
+                turns: Turns::default(),
+                images_stay: Arc::default(),
+            })))
         })
         .await
     }
@@ -157,7 +166,7 @@ impl Storage for FileStorage {
     }
 
     async fn images(&self, cx: &CallCx) -> Result<Vec<ImageInfo>> {
-        self.read(cx, |inner| Ok(bundle::list(&inner.images())?)).await
+        self.read(cx, |inner| Ok(bundle::list(&inner.images(), &inner.proven)?)).await
     }
 
     async fn ensure_volume(&self, cx: &CallCx, config: &VolumeConfig) -> Result<StepReport> {

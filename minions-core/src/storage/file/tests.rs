@@ -241,3 +241,24 @@ async fn a_volume_set_aside_is_kept_but_not_listed_even_if_its_name_comes_again(
     assert_eq!(lab.storage.quarantined(&lab.cx).await.unwrap(), [id]);
     assert_eq!(files::names(&lab.dir.join("s/quarantine")).unwrap().len(), 2, "one of them was lost");
 }
+
+#[tokio::test]
+async fn ctl_10_1_a_kernel_or_an_initrd_that_is_not_what_was_taken_in_is_told_and_comes_back_with_the_image() {
+    let lab = Lab::new("damaged").await;
+    let bundle = lab.bundle(&root());
+    lab.storage.ensure_image(&lab.cx, &bundle).await.unwrap();
+    let image = async || lab.storage.images(&lab.cx).await.unwrap().remove(0);
+    assert_eq!(image().await.damage, None);
+    for (name, bytes) in [("kernel", b"K"), ("initrd", b"I")] {
+        let path = lab.dir.join("s/images").join(bundle.id.to_string()).join(name);
+        std::fs::remove_file(&path).unwrap();
+        let damage = image().await.damage.expect("it is gone");
+        assert!(damage.contains(name) && damage.contains("cannot be read"), "{damage}");
+        std::fs::write(&path, bytes).unwrap();
+        let damage = image().await.damage.expect("it is another one");
+        assert!(damage.contains(&path.display().to_string()) && damage.contains("SHA-256"), "{damage}");
+        lab.storage.ensure_image(&lab.cx, &bundle).await.unwrap();
+        assert_eq!(image().await.damage, None);
+    }
+    assert!(files::names(&lab.dir.join("s/tmp")).unwrap().is_empty(), "something is left behind");
+}

@@ -30,6 +30,11 @@ async fn files<T: Send + 'static>(
     tokio::task::spawn_blocking(move || work(&inner)).await.map_err(|_| LvmError::Stopped)?
 }
 
+/// Whether its folder is there, with a kernel and an initrd that are what was taken in.
+fn is_whole(inner: &Inner, id: ImageId) -> Result<bool, LvmError> {
+    Ok(bundle::proven(&inner.images(), id, &inner.proven)?.is_some_and(|image| image.damage.is_none()))
+}
+
 /// What the folder of an image says.
 pub(super) async fn info(inner: &Inner, id: ImageId) -> Result<Option<ImageInfo>, LvmError> {
     files(inner, move |inner| Ok(bundle::info(&inner.images(), id)?)).await
@@ -37,7 +42,7 @@ pub(super) async fn info(inner: &Inner, id: ImageId) -> Result<Option<ImageInfo>
 
 pub(super) async fn list(inner: Arc<Inner>) -> Result<Vec<ImageInfo>, LvmError> {
     let report = inner.calls.report().await?;
-    let mut images = files(&inner, |inner| Ok(bundle::list(&inner.images())?)).await?;
+    let mut images = files(&inner, |inner| Ok(bundle::list(&inner.images(), &inner.proven)?)).await?;
     images.retain(|image| find(&report, image.id).is_some());
     Ok(images)
 }
@@ -46,7 +51,7 @@ pub(super) async fn ensure(inner: Arc<Inner>, bundle: ImageBundle) -> Result<(),
     let name = bundle.id.to_string();
     let mut report = inner.calls.report().await?;
     let id = bundle.id;
-    let whole = files(&inner, move |inner| Ok(bundle::info(&inner.images(), id)?.is_some())).await?;
+    let whole = files(&inner, move |inner| is_whole(inner, id)).await?;
     if whole && find(&report, bundle.id).is_some() {
         return Ok(());
     }
@@ -76,7 +81,11 @@ pub(super) async fn ensure(inner: Arc<Inner>, bundle: ImageBundle) -> Result<(),
         Ok(stage) => {
             inner.calls.change(&[&name], &place.deactivate(&name)).await?;
             inner.calls.change(&[&name], &place.publish(&name)).await?;
-            let publish = move |inner: &Inner| Ok(stage.publish(&inner.images().join(name))?);
+            let publish = move |inner: &Inner| {
+                stage.publish(&inner.images().join(name))?;
+                // It has just been written: whoever starts the first VM of it need not read it again.
+                is_whole(inner, id).map(drop)
+            };
             files(&inner, publish).await
         }
         Err(error) => {

@@ -33,7 +33,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::RwLock;
 
-use super::bundle::{BundleError, Turns};
+use super::bundle::{BundleError, Proven, Turns};
 use super::{Storage, StorageCapabilities, StorageUsage, VolumeConfig, VolumeStatus};
 use crate::env::{CallCx, Env};
 use crate::error::Result;
@@ -114,6 +114,8 @@ struct Inner {
     calls: Calls,
     env: Env,
     look_every: u64,
+    /// Which kernels and initrds are what was taken in.
+    proven: Arc<Proven>,
     /// One change at a time for each image and volume.
     turns: Arc<Turns>,
     /// Read while a volume is made, written while an image goes: so no volume is made of an image that goes.
@@ -152,6 +154,7 @@ impl LvmStorage {
             calls: Calls::new(runner, Place { vg: config.vg, pool: config.pool }),
             env,
             look_every: config.look_every.get(),
+            proven: Arc::default(),
             turns: Arc::default(),
             images_stay: Arc::default(),
         };

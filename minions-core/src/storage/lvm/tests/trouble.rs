@@ -185,3 +185,22 @@ async fn what_a_crash_left_of_an_image_is_cleared_at_the_next_start_unless_someb
     lab.again().await;
     assert_eq!(lab.fake.world().lvs.len(), 1);
 }
+
+#[tokio::test]
+async fn ctl_10_1_a_kernel_that_is_not_what_was_taken_in_is_told_and_comes_back_with_the_image() {
+    let lab = Lab::new().await;
+    let image = lab.image().await;
+    let damage = async |storage: &LvmStorage| storage.images(&lab.cx).await.unwrap().remove(0).damage;
+    assert_eq!(damage(&lab.storage).await, None);
+    lab.storage.ensure_volume(&lab.cx, &lab.root(vm(1), &image)).await.unwrap();
+    let path = lab.dir.path().join("s/images").join(image.id.to_string()).join("kernel");
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, b"K").unwrap();
+    for storage in [lab.storage.clone(), lab.again().await] {
+        let damage = damage(&storage).await.expect("it is another one");
+        assert!(damage.contains(&path.display().to_string()) && damage.contains("SHA-256"), "{damage}");
+    }
+    lab.storage.ensure_image(&lab.cx, &image).await.unwrap();
+    assert_eq!(damage(&lab.storage).await, None);
+    assert_eq!(lab.storage.volumes(&lab.cx).await.unwrap(), [VolumeId::root(vm(1))], "roots stay");
+}
