@@ -8,6 +8,7 @@ use minions_core::api::v1;
 use minions_core::http::client::HttpControlPlane;
 use minions_core::service::{ControlPlane, VmAction};
 use tokio::process::Command;
+use tokio::task::JoinSet;
 
 use crate::Result;
 use crate::create_rate::{create_of, new_vm};
@@ -149,13 +150,17 @@ async fn destroy(plane: &HttpControlPlane, dir: &Path) -> Result<Vec<Figure>> {
         query.cursor = Some(next);
     }
     let begin = Instant::now();
-    let mut operations = Vec::new();
+    let mut going = JoinSet::new();
     for name in &names {
-        let action = VmAction::Destroy(v1::DestroyVm::default());
-        operations.push(plane.act(&anyone(), &name.to_string().parse()?, &action, None).await?);
+        let (plane, vm) = (plane.clone(), name.to_string().parse()?);
+        going.spawn(async move {
+            let action = VmAction::Destroy(v1::DestroyVm::default());
+            let operation = plane.act(&anyone(), &vm, &action, None).await?;
+            plane.operation(&anyone(), operation.id, Duration::from_secs(60)).await
+        });
     }
-    for operation in operations {
-        let ended = plane.operation(&anyone(), operation.id, Duration::from_secs(60)).await?;
+    while let Some(ended) = going.join_next().await {
+        let ended = ended??;
         if ended.outcome != v1::OperationOutcome::Succeeded {
             return Err(format!("a destroy did not succeed: {ended:?}").into());
         }
@@ -172,7 +177,7 @@ async fn destroy(plane: &HttpControlPlane, dir: &Path) -> Result<Vec<Figure>> {
     }
     let count = names.len();
     Ok(vec![
-        Figure::new("7", "destroy, of many at a time", each, "ms", Goal::AtMost(1.0)).note(format!(
+        Figure::new("7", "destroy, of many at once", each, "ms", Goal::AtMost(1.0)).note(format!(
             "{count} VMs; `ip link del` of one TAP alone takes {} ms; {} interfaces are left",
             short(median(&mut singles)),
             links()?

@@ -22,6 +22,8 @@ mod process;
 #[cfg(feature = "qemu")]
 pub mod qemu;
 #[cfg(any(feature = "cloud-hypervisor", feature = "qemu"))]
+mod record;
+#[cfg(any(feature = "cloud-hypervisor", feature = "qemu"))]
 mod turns;
 
 use std::fmt::Debug;

@@ -26,7 +26,8 @@ use super::machine::{Machine, Monitor};
 use crate::host::process::Process;
 use crate::host::socket;
 use crate::hypervisor::error::MonitorError;
-use crate::hypervisor::{ConsoleBox, Line, log};
+use crate::hypervisor::record::Record;
+use crate::hypervisor::{ConsoleBox, Line};
 use crate::types::VmId;
 
 /// Bytes that are read at a time.
@@ -140,6 +141,7 @@ struct Keeper {
     process: Process,
     events: Events,
     line: Line,
+    record: Record,
     from: OwnedReadHalf,
     typed: Option<(OwnedWriteHalf, mpsc::Receiver<Bytes>)>,
 }
@@ -148,13 +150,15 @@ impl Keeper {
     fn new(machine: Machine, socket: UnixStream, process: Process, events: Events) -> Self {
         let (from, to) = socket.into_split();
         let (line, typed) = Line::new();
-        Self { machine, process, events, line, from, typed: Some((to, typed)) }
+        let record = Record::new(machine.id, machine.places.console());
+        Self { machine, process, events, line, record, from, typed: Some((to, typed)) }
     }
 
     async fn run(mut self, mut asked: mpsc::Receiver<Ask>, alive: watch::Sender<()>) {
         // Beside the rest: a guest that does not take what is typed is read all the same.
         let typing = self.typed.take().map(|(to, typed)| tokio::spawn(type_on(to, typed)));
         self.keep(&mut asked).await;
+        self.record.write().await;
         if let Some(typing) = typing {
             typing.abort();
         }
@@ -182,6 +186,7 @@ impl Keeper {
                     Ok(count) => self.hear(&piece[..count]).await,
                 },
                 Some(ask) = asked.recv() => self.answer(ask).await,
+                () = self.record.due() => self.record.write().await,
                 () = self.events.guest_restarts() => end(&self.machine, &self.process),
             }
         }
@@ -216,15 +221,11 @@ impl Keeper {
         while let Ok((count @ 1.., _)) = recv(self.from.as_ref(), &mut piece[..], RecvFlags::DONTWAIT) {
             self.hear(&piece[..count]).await;
         }
+        self.record.write().await;
     }
 
     async fn hear(&mut self, bytes: &[u8]) {
-        let (path, said) = (self.machine.places.console(), bytes.to_vec());
-        let written = tokio::task::spawn_blocking(move || log::append(&path, &said)).await;
-        if let Err(error) = written.map_err(io::Error::other).flatten() {
-            // Those who are attached hear it all the same.
-            tracing::warn!(vm = %self.machine.id, %error, "a serial log cannot be kept");
-        }
+        self.record.take(bytes).await;
         self.line.print(bytes);
     }
 }

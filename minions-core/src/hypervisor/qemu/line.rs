@@ -7,7 +7,6 @@
 //! the monitor for the first time.
 
 use std::collections::{HashMap, HashSet};
-use std::io;
 use std::os::fd::AsFd;
 
 use bytes::Bytes;
@@ -20,7 +19,8 @@ use super::machine::Machine;
 use super::wire::Qmp;
 use super::{Turn, console};
 use crate::hypervisor::error::MonitorError;
-use crate::hypervisor::{ConsoleBox, Line, log};
+use crate::hypervisor::record::Record;
+use crate::hypervisor::{ConsoleBox, Line};
 use crate::types::VmId;
 
 /// Bytes that are read at a time.
@@ -159,6 +159,7 @@ impl Machine {
 struct Keeper {
     machine: Machine,
     line: Line,
+    record: Record,
     from: OwnedReadHalf,
     typed: Option<(OwnedWriteHalf, mpsc::Receiver<Bytes>)>,
 }
@@ -175,7 +176,8 @@ impl Keeper {
     fn new(machine: Machine, socket: UnixStream) -> Self {
         let (from, to) = socket.into_split();
         let (line, typed) = Line::new();
-        Self { machine, line, from, typed: Some((to, typed)) }
+        let record = Record::new(machine.id, machine.places.console());
+        Self { machine, line, record, from, typed: Some((to, typed)) }
     }
 
     async fn run(mut self, mut asked: mpsc::Receiver<Ask>, alive: watch::Sender<()>) {
@@ -188,6 +190,7 @@ impl Keeper {
         if let Some(typing) = typing {
             typing.abort();
         }
+        self.record.write().await;
         let (hypervisor, id) = (self.machine.hypervisor.clone(), self.machine.id);
         drop(self);
         hypervisor.lines().kept.remove(&id);
@@ -206,6 +209,7 @@ impl Keeper {
                     Ok(count) => self.hear(&piece[..count]).await,
                 },
                 Some(ask) = asked.recv() => self.answer(ask).await,
+                () = self.record.due() => self.record.write().await,
                 () = leaves => {}
                 turn = hypervisor.turn(id, Turn::Attach), if idle => return Ended::Left(turn),
             }
@@ -215,6 +219,7 @@ impl Keeper {
     async fn answer(&mut self, ask: Ask) {
         match ask {
             Ask::Attach { tail, to } => {
+                self.record.write().await;
                 let first = match self.machine.tail(tail).await {
                     Ok(first) => first,
                     Err(error) => {
@@ -239,15 +244,11 @@ impl Keeper {
         while let Ok(count @ 1..) = self.from.try_read(&mut piece) {
             self.hear(&piece[..count]).await;
         }
+        self.record.write().await;
     }
 
     async fn hear(&mut self, bytes: &[u8]) {
-        let (path, said) = (self.machine.places.console(), bytes.to_vec());
-        let written = tokio::task::spawn_blocking(move || log::append(&path, &said)).await;
-        if let Err(error) = written.map_err(io::Error::other).flatten() {
-            // Those who are attached hear it all the same.
-            tracing::warn!(vm = %self.machine.id, %error, "a serial log cannot be kept");
-        }
+        self.record.take(bytes).await;
         self.line.print(bytes);
     }
 

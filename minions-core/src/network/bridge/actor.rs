@@ -1,6 +1,7 @@
 //! The one thread that changes the host's interfaces and the firewall's elements. What is asked of it at once is done
 //! at once: a lock of the kernel's lies over all of it anyway.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
@@ -34,6 +35,17 @@ pub(super) enum Job {
     Sent(To<Sent>),
 }
 
+impl Job {
+    /// Whose port it is about.
+    fn vm(&self) -> Option<VmId> {
+        match self {
+            Job::Ensure(config, _) => Some(config.id),
+            Job::Absent(vm, _) | Job::Observe(vm, _) => Some(*vm),
+            Job::Look(_) | Job::Begin(_) | Job::Close(_) | Job::Sealed(_) | Job::List(_) | Job::Sent(_) => None,
+        }
+    }
+}
+
 /// How often the kernel was asked to change something.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
@@ -65,31 +77,38 @@ impl Actor {
 }
 
 fn serve(worker: &mut Worker, jobs: &Receiver<Job>) {
-    while let Ok(first) = jobs.recv() {
-        let mut waiting: Vec<Job> = std::iter::once(first).chain(jobs.try_iter().take(MOST - 1)).collect();
-        while !waiting.is_empty() {
-            let rest = waiting.split_off(run_length(&waiting));
-            work(worker, waiting);
-            waiting = rest;
+    let mut waiting: Vec<Job> = Vec::new();
+    loop {
+        if waiting.is_empty() {
+            let Ok(first) = jobs.recv() else { return };
+            waiting.push(first);
         }
+        let room = MOST.saturating_sub(waiting.len());
+        waiting.extend(jobs.try_iter().take(room));
+        let (now, later) = next(waiting);
+        work(worker, now);
+        waiting = later;
     }
 }
 
-/// How many of the first jobs can be done in one go: of one kind, and none for a VM that is among them already.
-fn run_length(jobs: &[Job]) -> usize {
-    let mut seen = std::collections::HashSet::new();
+/// What is done in one go, and what is left: with the first job all others of its kind, each VM's jobs in their order. A
+/// job that is nobody's is done alone, after all that came before it.
+fn next(jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
     let kind = jobs.first().map(std::mem::discriminant);
-    let fits = |job: &&Job| {
-        Some(std::mem::discriminant(*job)) == kind
-            && match job {
-                Job::Ensure(config, _) => seen.insert(config.id),
-                Job::Absent(id, _) | Job::Observe(id, _) => seen.insert(*id),
-                Job::Look(_) | Job::Begin(_) | Job::List(_) | Job::Sent(_) | Job::Sealed(_) | Job::Close(_) => {
-                    seen.is_empty() && seen.insert(VmId::from_bits(0))
-                }
+    let (mut now, mut later) = (Vec::new(), Vec::new());
+    let (mut seen, mut alone) = (HashSet::new(), false);
+    for job in jobs {
+        let fits = match job.vm() {
+            Some(vm) => seen.insert(vm) && !alone && Some(std::mem::discriminant(&job)) == kind,
+            None => {
+                let first = now.is_empty() && later.is_empty();
+                alone = true;
+                first
             }
-    };
-    jobs.iter().take_while(fits).count().max(1)
+        };
+        if fits { now.push(job) } else { later.push(job) }
+    }
+    (now, later)
 }
 
 fn work(worker: &mut Worker, jobs: Vec<Job>) {
@@ -131,5 +150,48 @@ fn answer<T>(to: To<T>, result: Result<T, BridgeError>) {
 fn answer_all<T>(to: Vec<To<T>>, results: Vec<Result<T, BridgeError>>) {
     for (to, result) in to.into_iter().zip(results) {
         answer(to, result);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Job, next};
+    use crate::types::VmId;
+
+    /// `a` and `o` with a VM's number: absent and observe; `l`: list.
+    fn jobs(text: &str) -> Vec<Job> {
+        let job = |word: &str| {
+            let vm = || VmId::from_bits(word[1..].parse().unwrap());
+            match &word[..1] {
+                "a" => Job::Absent(vm(), tokio::sync::oneshot::channel().0),
+                "o" => Job::Observe(vm(), tokio::sync::oneshot::channel().0),
+                _ => Job::List(tokio::sync::oneshot::channel().0),
+            }
+        };
+        text.split_whitespace().map(job).collect()
+    }
+
+    fn told(jobs: &[Job]) -> String {
+        let word = |job: &Job| match job {
+            Job::Absent(vm, _) => format!("a{}", vm.bits()),
+            Job::Observe(vm, _) => format!("o{}", vm.bits()),
+            _ => "l".to_owned(),
+        };
+        jobs.iter().map(word).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn jobs_of_one_kind_go_together_and_those_of_one_vm_in_their_order() {
+        for (waiting, now, later) in [
+            ("a1 o2 a3 o4 a5", "a1 a3 a5", "o2 o4"),
+            ("a1 o2 a2 a3", "a1 a3", "o2 a2"),
+            ("o1 o1 o2", "o1 o2", "o1"),
+            ("a1 l a2", "a1", "l a2"),
+            ("l a1 l", "l", "a1 l"),
+            ("o1 a1 o2 a1", "o1 o2", "a1 a1"),
+        ] {
+            let (first, rest) = next(jobs(waiting));
+            assert_eq!((told(&first).as_str(), told(&rest).as_str()), (now, later), "{waiting}");
+        }
     }
 }
