@@ -20,6 +20,13 @@ pub(super) fn any(dir: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
+/// How often what is left of a VM is cleared away, where another monitor comes up meanwhile.
+pub(super) const CLEARED: u32 = 3;
+
+pub(super) fn held_again() -> io::Error {
+    io::Error::new(io::ErrorKind::WouldBlock, "a key is held again")
+}
+
 /// Whether a path in a VM's folder is a door of the guest channel's: a socket of its name, and of this user. What a monitor
 /// may have put there under such a name is not.
 pub(super) fn is_door(path: &Path) -> io::Result<bool> {

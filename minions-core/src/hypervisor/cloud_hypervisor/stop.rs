@@ -60,6 +60,16 @@ impl Machine {
 
     /// Ends what is alive and removes what is left.
     pub async fn clear(&self) -> Result<(), MonitorError> {
+        for _ in 0..folder::CLEARED {
+            if self.clear_once().await? {
+                return Ok(());
+            }
+        }
+        Err(MonitorError::io("remove what is left of a VM")(folder::held_again()))
+    }
+
+    /// `false` where another monitor was on its way: one whose start nobody waits for any more.
+    async fn clear_once(&self) -> Result<bool, MonitorError> {
         let io = MonitorError::io("end the process of a VM");
         // Whoever has let go of its key is in its control group still.
         jail::end(&self.hypervisor.0.means.limiter, self.id).await.map_err(&io)?;
@@ -81,8 +91,8 @@ impl Machine {
 }
 
 /// Removes every file of the monitor, the key last: until then, nobody else can begin. What belongs to the guest channel
-/// stays, and with it the folder.
-fn sweep(places: &Places) -> io::Result<()> {
+/// stays, and with it the folder. `false` where somebody holds the key.
+fn sweep(places: &Places) -> io::Result<bool> {
     let key = places.key();
     for path in files::paths(places.dir())? {
         if path != key && !folder::is_door(&path)? {
@@ -90,10 +100,10 @@ fn sweep(places: &Places) -> io::Result<()> {
         }
     }
     if !key::remove(&key)? {
-        return Err(io::Error::new(io::ErrorKind::WouldBlock, "a key is held again"));
+        return Ok(false);
     }
     match std::fs::remove_dir(places.dir()) {
         Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => Err(error),
-        _ => Ok(()),
+        _ => Ok(true),
     }
 }

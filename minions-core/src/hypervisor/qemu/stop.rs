@@ -10,7 +10,8 @@ use crate::env::CallCx;
 use crate::host::process::Process;
 use crate::host::{files, key};
 use crate::hypervisor::error::MonitorError;
-use crate::types::{StepReport, StopHow, names};
+use crate::hypervisor::folder;
+use crate::types::{StepReport, StopHow};
 
 /// How long a monitor may take to write what it holds and go.
 const QUIT: Duration = Duration::from_secs(3);
@@ -57,6 +58,16 @@ impl Machine {
 
     /// Ends what is alive and removes what is left.
     pub async fn clear(&self) -> Result<(), MonitorError> {
+        for _ in 0..folder::CLEARED {
+            if self.clear_once().await? {
+                return Ok(());
+            }
+        }
+        Err(MonitorError::io("remove what is left of a VM")(folder::held_again()))
+    }
+
+    /// `false` where another monitor was on its way: one whose start nobody waits for any more.
+    async fn clear_once(&self) -> Result<bool, MonitorError> {
         let Pair { monitor, helper, .. } = self.pair().await?;
         self.keep_last_words(monitor.is_some()).await;
         // QEMU first: without its helper it would only complain.
@@ -76,22 +87,22 @@ impl Machine {
 }
 
 /// Removes every file of the monitor, the keys last: until then, nobody else can begin. What belongs to the guest
-/// channel stays, and with it the folder, unless that channel has no doors here any more.
-fn sweep(places: &Places, doors: bool) -> io::Result<()> {
+/// channel stays, and with it the folder, unless that channel has no doors here any more. `false` where somebody holds a
+/// key.
+fn sweep(places: &Places, doors: bool) -> io::Result<bool> {
     let keys = [places.monitor_key(), places.helper_key()];
-    for name in files::names(places.dir())? {
-        let path = places.dir().join(&name);
-        if !(keys.contains(&path) || doors && names::is_vsock_port(&name)) {
-            files::absent(&path)?;
+    for path in files::paths(places.dir())? {
+        if !(keys.contains(&path) || doors && folder::is_door(&path)?) {
+            files::all_absent(&path)?;
         }
     }
     for path in keys {
         if !key::remove(&path)? {
-            return Err(io::Error::new(io::ErrorKind::WouldBlock, "a key is held again"));
+            return Ok(false);
         }
     }
     match std::fs::remove_dir(places.dir()) {
         Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => Err(error),
-        _ => Ok(()),
+        _ => Ok(true),
     }
 }
