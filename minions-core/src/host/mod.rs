@@ -2,6 +2,8 @@
 
 pub mod command;
 pub mod cpio;
+#[cfg(any(feature = "file-storage", feature = "image", feature = "lvm"))]
+pub(crate) mod digest;
 pub mod error;
 pub mod files;
 pub mod inotify;

@@ -1,10 +1,7 @@
 //! Names files by their content.
 
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
-
-use sha2::{Digest, Sha256};
 
 use super::error::ImageError;
 use crate::error::Result;
@@ -34,17 +31,8 @@ pub(super) fn source(what: &'static str, path: &Path) -> Result<File, ImageError
 }
 
 fn digest(what: &'static str, path: &Path) -> Result<FileDigest, ImageError> {
-    let io = ImageError::io("read", path);
     let mut file = source(what, path)?;
-    let (mut hash, mut size, mut buffer) = (Sha256::new(), 0u64, vec![0; 1 << 20]);
-    loop {
-        let count = file.read(&mut buffer).map_err(&io)?;
-        if count == 0 {
-            return Ok(FileDigest::new(&hash.finalize(), size));
-        }
-        hash.update(&buffer[..count]);
-        size += u64::try_from(count).unwrap_or(0);
-    }
+    crate::host::digest::digest(&mut file).map_err(ImageError::io("read", path))
 }
 
 /// The bundle of three files, ready for a storage: reads all of them once.

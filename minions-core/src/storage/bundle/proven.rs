@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use sha2::{Digest, Sha256};
-
+use crate::host::digest::digest;
 use crate::host::files;
 use crate::types::{BootFiles, FileDigest, ImageInfo, ImageManifest};
 
@@ -69,19 +68,7 @@ impl Proven {
         if let Some((_, digest)) = known.get(path).filter(|(then, _)| *then == before) {
             return Ok(digest.clone());
         }
-        let (mut hash, mut size, mut buffer) = (Sha256::new(), 0u64, vec![0; 1 << 20]);
-        loop {
-            let count = match file.read(&mut buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                read => read?,
-            };
-            if count == 0 {
-                break;
-            }
-            hash.update(&buffer[..count]);
-            size += count as u64;
-        }
-        let digest = FileDigest::new(&hash.finalize(), size);
+        let digest = digest(&mut file)?;
         // One that changes while it is read is read again by the next one who asks.
         if seen(&file)? == before {
             known.insert(path.to_owned(), (before, digest.clone()));
