@@ -6,7 +6,7 @@ use minions_core::env::Env;
 use minions_core::storage::{DynStorage, VolumeConfig, VolumeSource};
 use minions_core::store::fleet::FleetStore;
 use minions_core::store::sqlite::{SqliteFleet, SqliteJournal};
-use minions_core::store::{FleetChange, GoalEntry, Journal, Outcome, Owner, VmQuery, VmRow, Write};
+use minions_core::store::{Access, FleetChange, GoalEntry, Journal, Outcome, Owner, VmQuery, VmRow, Write};
 use minions_core::types::{ByteSize, Generation, Goal, ImageId, StopHow, Vcpus, VmId, VmSpec, VolumeId};
 use tokio::task::JoinSet;
 
@@ -79,6 +79,7 @@ fn row(env: &Env, image: ImageId, number: usize) -> Result<VmRow> {
         updated: now,
         deleted: None,
         kept: false,
+        access: Access::default(),
     })
 }
 

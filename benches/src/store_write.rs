@@ -5,7 +5,9 @@ use std::time::Instant;
 use minions_core::env::Env;
 use minions_core::store::fleet::FleetStore;
 use minions_core::store::sqlite::SqliteFleet;
-use minions_core::store::{EventKind, FleetChange, NewEvent, OperationRow, OperationState, Owner, VmRow, Write};
+use minions_core::store::{
+    Access, EventKind, FleetChange, NewEvent, OperationRow, OperationState, Owner, VmRow, Write,
+};
 use minions_core::types::{ByteSize, Generation, Goal, ImageId, OperationVerb, Vcpus, VmSpec};
 use tokio::task::JoinSet;
 
@@ -44,6 +46,7 @@ fn change(env: &Env, name: &str) -> Result<FleetChange> {
         updated: now,
         deleted: None,
         kept: false,
+        access: Access::default(),
     };
     let operation = OperationRow {
         id: env.operation_id(),

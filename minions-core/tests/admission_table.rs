@@ -3,7 +3,7 @@
 use minions_core::service::admit::{Denied, Intent, Record, admit};
 use minions_core::types::OperationVerb;
 
-const VERBS: [OperationVerb; 9] = [
+const VERBS: [OperationVerb; 11] = [
     OperationVerb::Create,
     OperationVerb::Start,
     OperationVerb::Stop,
@@ -13,6 +13,8 @@ const VERBS: [OperationVerb; 9] = [
     OperationVerb::Resize,
     OperationVerb::Rebase,
     OperationVerb::DeleteDisk,
+    OperationVerb::Expose,
+    OperationVerb::Share,
 ];
 
 fn cell(verb: OperationVerb, record: Record) -> &'static str {

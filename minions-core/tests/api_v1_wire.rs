@@ -60,6 +60,17 @@ fn requests_about_vms() {
     golden(&RebaseVm::default(), json!({}));
     golden(&RebaseVm { image: Some("debian".into()) }, json!({ "image": "debian" }));
     golden(&DeleteDisk {}, json!({}));
+    golden(&ExposeVm { port: Some(8080) }, json!({ "port": 8080 }));
+    golden(&ExposeVm::default(), json!({}));
+    golden(&ShareVm::default(), json!({}));
+    golden(
+        &ShareVm { public: Some(true), add: vec!["bob".to_owned()], remove: vec!["eve".to_owned()] },
+        json!({ "public": true, "add": ["bob"], "remove": ["eve"] }),
+    );
+    golden(
+        &CreateVm { owner: Some("ada".to_owned()), public: true, port: Some(80), ..CreateVm::named(name()) },
+        json!({ "name": "web", "owner": "ada", "public": true, "port": 80 }),
+    );
     golden(
         &CreateVm {
             data_from: Some(VmId::from_bits(1)),
@@ -87,6 +98,8 @@ fn requests_refuse_what_they_do_not_know() {
     assert!(serde_json::from_value::<DestroyVm>(unknown.clone()).is_err());
     assert!(serde_json::from_value::<RebaseVm>(unknown.clone()).is_err());
     assert!(serde_json::from_value::<DeleteDisk>(unknown.clone()).is_err());
+    assert!(serde_json::from_value::<ExposeVm>(unknown.clone()).is_err());
+    assert!(serde_json::from_value::<ShareVm>(unknown.clone()).is_err());
     assert!(serde_json::from_value::<ResizeVm>(unknown).is_err());
 }
 
@@ -101,6 +114,8 @@ fn vm() -> (Vm, Value) {
         last_progress: UnixMillis(6),
         goal: "running".to_owned(),
         generation: Generation(3),
+        epoch: 2,
+        access: Access { port: Some(8080), public: false, shared: vec!["bob".to_owned()] },
         image: image_id(),
         cpus: Vcpus(2),
         memory: ByteSize::bytes(10),
@@ -119,7 +134,8 @@ fn vm() -> (Vm, Value) {
     let wire = json!({
         "id": VM, "name": "web", "owner": "ada", "state": "failed",
         "reason": { "code": "host_lost", "message": "the host is gone" },
-        "since": 5, "last_progress": 6, "goal": "running", "generation": 3,
+        "since": 5, "last_progress": 6, "goal": "running", "generation": 3, "epoch": 2,
+        "access": { "port": 8080, "public": false, "shared": ["bob"] },
         "image": format!("img_{}", "ab".repeat(32)), "cpus": 2, "memory": 10, "disk": 11, "data_disk": 12, "running": { "cpus": 1, "memory": 9 },
         "ip": "10.0.0.5", "restarts": 1, "created": 4, "timings": [{ "name": "kernel", "micros": 1500 }],
     });

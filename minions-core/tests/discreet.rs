@@ -86,7 +86,7 @@ impl Site {
         let node = LocalNode::start(HostId::from_bits(1), ports, env.clone(), EngineConfig::default()).await.unwrap();
         let fleet = layers.fleet_store(Arc::new(InMemoryFleet::new()));
         let plane = LocalControlPlane::start(fleet, layers.node(node), env.clone(), ServiceConfig::default());
-        let tokens = [Token::generate(env.ids.as_ref()), Token::generate(env.ids.as_ref())];
+        let tokens = [Token::of(&env.ids.next_secret()), Token::of(&env.ids.next_secret())];
         let callers = [ada(), Caller::admin("ops")];
         let lines: Vec<_> =
             callers.iter().zip(&tokens).map(|(caller, token)| TokenTable::line(caller, &token.hash())).collect();

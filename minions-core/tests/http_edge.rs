@@ -6,13 +6,13 @@ mod edge;
 
 use std::time::Duration;
 
-use edge::{Edge, new_vm, owner, raw};
+use edge::{Edge, new_vm, other, owner, raw};
 use minions_core::ErrorKind;
 use minions_core::api::v1;
 use minions_core::http::client::{Endpoint, HttpControlPlane};
 use minions_core::http::server::{Access, Listener, routes};
 use minions_core::http::token::TokenTable;
-use minions_core::service::{ControlPlane, VmRef};
+use minions_core::service::{ControlPlane, VmAction, VmRef};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -37,7 +37,10 @@ async fn ctl_6_1_every_route_decides_by_its_caller() {
         let vm = edge.vm("web").await;
         let operation = edge.plane.act(&owner(), &VmRef::Id(vm.id), &stop(), None).await.unwrap();
         edge.plane.operation(&owner(), operation.id, Duration::from_secs(20)).await.unwrap();
-        let path = route.path.replace("{vm}", "web");
+        let path = match route.path {
+            "/v1/vms/{vm}/visit" => format!("/v1/vms/{}/visit?port=80", vm.id),
+            path => path.replace("{vm}", "web"),
+        };
         let path = if route.path.starts_with("/v1/images") {
             path.replace("{id}", &format!("img_{}", "0".repeat(64)))
         } else {
@@ -74,6 +77,20 @@ async fn ctl_6_1_every_route_decides_by_its_caller() {
             }
         }
         assert_eq!(edge.plane.vm(&owner(), &VmRef::Id(vm.id)).await.unwrap().name.as_str(), "web", "{what}");
+
+        if route.path.starts_with("/v1/vms/{vm}") {
+            let share = VmAction::Share(v1::ShareVm { add: vec![other().owner.0], ..v1::ShareVm::default() });
+            let shared = edge.plane.act(&owner(), &VmRef::Id(vm.id), &share, None).await.unwrap();
+            edge.plane.operation(&owner(), shared.id, Duration::from_secs(20)).await.unwrap();
+            let guest = send(Some(&edge.other)).await;
+            let allowed = match (route.method, route.path) {
+                ("GET", "/v1/vms/{vm}") => 200,
+                // The rights are looked at when the WebSocket says what it wants.
+                (_, "/v1/vms/{vm}/open" | "/v1/vms/{vm}/console" | "/v1/vms/{vm}/visit") => 400,
+                _ => 403,
+            };
+            assert_eq!(guest.status, allowed, "{what} for whom it is shared with: {guest:?}");
+        }
 
         for (who, token) in [("owner", &edge.owner), ("admin", &edge.admin)] {
             let reply = send(Some(token)).await;

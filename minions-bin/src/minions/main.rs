@@ -74,6 +74,8 @@ async fn run(cli: Cli, output: &Output, environment: Environment) -> Result<Exit
         Verb::Restart(args) => life::change::restart(&client()?, output, &args).await,
         Verb::Destroy(args) => life::destroy::run(&client()?, output, &args).await,
         Verb::Rename(args) => life::change::rename(&client()?, output, &args).await,
+        Verb::Expose(args) => life::reach::expose(&client()?, output, &args).await,
+        Verb::Share(args) => life::reach::share(&client()?, output, &args).await,
         Verb::Resize(args) => life::change::resize(&client()?, output, &args).await,
         Verb::Rebase(args) => life::change::rebase(&client()?, output, &args).await,
         Verb::Wait(args) => life::wait::run(&client()?, output, &args).await,

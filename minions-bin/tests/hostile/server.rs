@@ -48,6 +48,8 @@ fn vm(number: u128) -> v1::Vm {
         last_progress: UnixMillis(0),
         goal: evil(),
         generation: Generation(u64::MAX),
+        epoch: u64::MAX,
+        access: v1::Access { port: Some(u16::MAX), public: true, shared: vec![evil()] },
         image: ImageId::from_digest([7; 32]),
         cpus: Vcpus(u32::MAX),
         memory: ByteSize::bytes(u64::MAX),
@@ -99,6 +101,14 @@ impl ControlPlane for Hostile {
             VmAction::Destroy(_) => OperationVerb::Destroy,
             _ => OperationVerb::Start,
         }))
+    }
+
+    async fn visit(&self, _: Option<&Caller>, _: VmId, _: u16) -> Result<GuestIoBox> {
+        Err(Error::invalid("port", evil()))
+    }
+
+    fn head(&self) -> Option<EventSeq> {
+        None
     }
 
     async fn vm(&self, _: &Caller, asked: &VmRef) -> Result<v1::Vm> {

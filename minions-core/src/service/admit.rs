@@ -95,7 +95,7 @@ pub fn admit(verb: OperationVerb, record: Record) -> Result<Intent, Denied> {
         (V::Destroy, R::Deleting) => Ok(Intent::Join),
         (V::Destroy, _) => Ok(Intent::Goal),
         (_, R::Deleting) => Err(Denied::Deleting),
-        (V::Rename, _) => Ok(Intent::Record),
+        (V::Rename | V::Expose | V::Share, _) => Ok(Intent::Record),
         (_, R::Lost) => Err(Denied::Lost),
         (V::Create, _) => Ok(Intent::Join),
         (V::Start, R::Running) | (V::Stop, R::Stopped) => Ok(Intent::Join),

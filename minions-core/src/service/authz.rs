@@ -6,7 +6,7 @@ use crate::env::CallCx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::fleet::DynFleetStore;
 use crate::store::{OperationRow, VmRow};
-use crate::types::OperationId;
+use crate::types::{OperationId, VmId};
 
 /// A row that the caller may touch. Made only here.
 #[derive(Debug)]
@@ -29,34 +29,76 @@ impl Authz {
         Self { store }
     }
 
-    /// The VM, if it is the caller's to touch; otherwise it is as if it were not there.
-    pub(super) async fn vm(&self, cx: &CallCx, caller: &Caller, vm: &VmRef) -> Result<OwnedVm> {
+    /// The VM, where the caller has this right to it; otherwise it is as if it were not there.
+    pub(super) async fn vm(&self, cx: &CallCx, caller: &Caller, vm: &VmRef, right: Right) -> Result<OwnedVm> {
         let row = match vm {
             VmRef::Id(id) => self.store.vm(cx, *id).await?,
             VmRef::Name(name) => self.store.vm_by_name(cx, name).await?,
         };
-        row.filter(|row| may(caller, &row.owner))
-            .map(OwnedVm)
-            .ok_or_else(|| Error::not_found("there is no such VM; see `minions list`"))
+        let row = row.filter(|row| may(Some(caller), row, Right::See)).ok_or_else(no_vm)?;
+        match may(Some(caller), &row, right) {
+            true => Ok(OwnedVm(row)),
+            // They see it, so that to hide it would be a lie.
+            false => {
+                Err(Error::new(ErrorKind::Denied, "only the owner of the VM may do this").with_reason("forbidden"))
+            }
+        }
+    }
+
+    /// The VM, where a visitor of a front door may reach it; otherwise it is as if it were not there.
+    pub(super) async fn visited(&self, cx: &CallCx, visitor: Option<&Caller>, vm: VmId) -> Result<OwnedVm> {
+        let row = self.store.vm(cx, vm).await?;
+        row.filter(|row| may(visitor, row, Right::Visit)).map(OwnedVm).ok_or_else(no_vm)
     }
 
     /// An operation, if it is the caller's to see.
     pub(super) async fn operation(&self, cx: &CallCx, caller: &Caller, id: OperationId) -> Result<OperationRow> {
         let row = self.store.operation(cx, id).await?;
-        row.filter(|row| may(caller, &row.owner)).ok_or_else(|| Error::not_found("there is no such operation"))
+        row.filter(|row| caller.role == Role::Admin || caller.owner == row.owner)
+            .ok_or_else(|| Error::not_found("there is no such operation"))
     }
 
     /// The caller runs this service.
     pub(super) fn admin(caller: &Caller) -> Result<()> {
         match caller.role {
             Role::Admin => Ok(()),
-            Role::Tenant => {
+            Role::Tenant | Role::Edge => {
                 Err(Error::new(ErrorKind::Denied, "only an admin of the service may do this").with_reason("forbidden"))
             }
         }
     }
 }
 
-fn may(caller: &Caller, owner: &crate::store::Owner) -> bool {
-    caller.role == Role::Admin || caller.owner == *owner
+fn no_vm() -> Error {
+    Error::not_found("there is no such VM; see `minions list`")
+}
+
+/// What somebody wants of a VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Right {
+    /// To know of it and how it is.
+    See,
+    /// To reach one of its ports through a front door.
+    Visit,
+    /// To change it, and to enter it.
+    Own,
+}
+
+/// The one table of rights to a VM. `None` is anybody.
+fn may(caller: Option<&Caller>, row: &VmRow, right: Right) -> bool {
+    let Some(caller) = caller else { return right == Right::Visit && row.access.public && row.deleted.is_none() };
+    match caller.role {
+        Role::Admin => true,
+        Role::Edge => right == Right::See,
+        Role::Tenant if caller.owner == row.owner => true,
+        Role::Tenant if row.deleted.is_some() => false,
+        Role::Tenant => {
+            let shared = row.access.shared.contains(&caller.owner);
+            match right {
+                Right::See => shared,
+                Right::Visit => shared || row.access.public,
+                Right::Own => false,
+            }
+        }
+    }
 }

@@ -1,15 +1,7 @@
 //! Who is calling.
 
 use crate::store::Owner;
-
-/// What a caller may do besides what owners may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Owns VMs, and sees only those.
-    Tenant,
-    /// Sees and changes everything, images among it.
-    Admin,
-}
+pub use crate::types::Role;
 
 /// A caller whom an edge has authenticated. Every method of a control plane takes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +17,12 @@ impl Caller {
     #[must_use]
     pub fn admin(name: impl Into<String>) -> Self {
         Self { owner: Owner(name.into()), role: Role::Admin }
+    }
+
+    /// A front door of the service.
+    #[must_use]
+    pub fn edge(name: impl Into<String>) -> Self {
+        Self { owner: Owner(name.into()), role: Role::Edge }
     }
 
     /// Someone who owns VMs.

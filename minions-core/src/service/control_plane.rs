@@ -76,6 +76,8 @@ pub enum VmAction {
     Resize(v1::ResizeVm),
     Rebase(v1::RebaseVm),
     DeleteDisk(v1::DeleteDisk),
+    Expose(v1::ExposeVm),
+    Share(v1::ShareVm),
 }
 
 /// The one face of the service. Edges hold nothing else, so that none can go around its authorisation.
@@ -126,6 +128,16 @@ pub trait ControlPlane: fmt::Debug + Send + Sync + 'static {
 
     /// A call into a guest. What follows on the stream are the raw frames of that one call.
     async fn open(&self, caller: &Caller, vm: &VmRef, call: &GuestCall) -> Result<GuestIoBox>;
+
+    /// A byte stream to a TCP port of a VM, for a visitor who came through a front door; `None` is anybody. What is not
+    /// public, not the visitor's and not shared with them is `NotFound`; `Denied` reason `not_running` where the VM is not
+    /// to run. What follows on the stream are the raw frames of one forward.
+    async fn visit(&self, visitor: Option<&Caller>, vm: VmId, port: u16) -> Result<GuestIoBox>;
+
+    /// The place in the stream of events that every change that was acknowledged is at or before, where that is known
+    /// without asking anybody; `None` where the service is elsewhere. A front door that has read as far as this sends
+    /// nobody to what a name stood for before.
+    fn head(&self) -> Option<EventSeq>;
 
     /// At most `max` bytes from the end of the guest's serial log: hostile.
     async fn console_log(&self, caller: &Caller, vm: &VmRef, max: usize) -> Result<Vec<u8>>;

@@ -3,7 +3,7 @@
 use crate::api::v1;
 use crate::mutant::{Mutant, planted};
 use crate::node::{NodeInfo, NodeVm, Settled};
-use crate::store::{Event, EventKind, OperationRow, OperationState, VmRow};
+use crate::store::{Access, Event, EventKind, OperationRow, OperationState, VmRow};
 use crate::types::{Goal, PortPolicy, VmState};
 
 /// A VM, from its row and what its host said last. Never better than the worse of the two.
@@ -34,6 +34,8 @@ pub(super) fn vm(row: &VmRow, node: Option<&NodeVm>) -> v1::Vm {
         last_progress: node.map_or(row.updated, |node| node.last_progress.max(row.created)),
         goal: row.goal.as_str().to_owned(),
         generation: row.generation,
+        epoch: row.epoch,
+        access: access(&row.access),
         image: row.spec.image,
         cpus: row.spec.vcpus,
         memory: row.spec.memory,
@@ -48,6 +50,14 @@ pub(super) fn vm(row: &VmRow, node: Option<&NodeVm>) -> v1::Vm {
         created: row.created,
         deleted: row.deleted,
         timings: node.map(|node| node.marks.clone()).unwrap_or_default(),
+    }
+}
+
+fn access(access: &Access) -> v1::Access {
+    v1::Access {
+        port: access.port,
+        public: access.public,
+        shared: access.shared.iter().map(|owner| owner.0.clone()).collect(),
     }
 }
 
@@ -153,7 +163,7 @@ pub(super) fn ended(operation: &OperationRow, row: &VmRow, node: &NodeVm) -> Opt
         | (V::Rebase, Goal::Running { .. } | Goal::Stopped { .. })
         | (V::Destroy | V::DeleteDisk, Goal::Absent { .. }) => true,
         // They hold as soon as the host has taken them on: from the next start on.
-        (V::Rename | V::Resize, _) => return Some(OperationState::Succeeded),
+        (V::Rename | V::Resize | V::Expose | V::Share, _) => return Some(OperationState::Succeeded),
         _ => false,
     };
     Some(match settled {

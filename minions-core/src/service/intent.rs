@@ -3,11 +3,13 @@
 use super::admit::{Denied, Intent, Record, admit, hardens};
 use super::caller::Caller;
 use super::control_plane::VmAction;
-use super::limits::Quota;
+use super::limits::{self, Quota};
 use crate::api::v1;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mutant::{Mutant, planted};
-use crate::store::{EventKind, FleetChange, Guard, NewEvent, OperationRow, OperationState, VmRow, Write};
+use crate::store::{
+    Access, EventKind, FleetChange, Guard, NewEvent, OperationRow, OperationState, Owner, VmRow, Write,
+};
 use crate::types::{
     ByteSize, Generation, Goal, ImageId, OperationId, OperationVerb, StopHow, UnixMillis, VmId, VmName, VmSpec,
 };
@@ -33,16 +35,25 @@ pub(super) struct Base {
 /// How long a name rests after its VM was destroyed before another owner may have it.
 const NAME_REST_MS: u64 = 24 * 3_600 * 1_000;
 
-/// A new VM. `origin` is the tombstone whose data disk it takes over.
+/// What a new VM shall be.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) owner: Owner,
+    pub(super) spec: VmSpec,
+    pub(super) access: Access,
+    /// The tombstone whose data disk it takes over.
+    pub(super) origin: Option<VmRow>,
+}
+
+/// A new VM.
 pub(super) fn create(
     request: &Request<'_>,
     id: VmId,
     name: &VmName,
-    spec: VmSpec,
-    origin: Option<&VmRow>,
+    made: Made,
     quota: &Quota,
 ) -> (FleetChange, OperationRow) {
-    let owner = request.caller.owner.clone();
+    let Made { owner, spec, access, origin } = made;
     let row = VmRow {
         id,
         name: name.clone(),
@@ -57,6 +68,7 @@ pub(super) fn create(
         updated: request.now,
         deleted: None,
         kept: false,
+        access,
     };
     let operation = operation(request, OperationVerb::Create, &row);
     let mut writes = Vec::new();
@@ -70,7 +82,7 @@ pub(super) fn create(
     if let Some(origin) = origin {
         guards.push(Guard::Unchanged { vm: origin.id, generation: origin.generation, settled: origin.settled });
         // The generation rises, so that of two who want it one comes too late.
-        writes.push(Write::UpdateVm(taken(origin)));
+        writes.push(Write::UpdateVm(taken(&origin)));
     }
     writes.extend([Write::InsertVm(row), Write::InsertOperation(operation.clone())]);
     (FleetChange { guards, writes, events }, operation)
@@ -144,6 +156,10 @@ pub(super) fn change(
                 since: UnixMillis(request.now.0.saturating_sub(NAME_REST_MS)),
             });
         }
+        VmAction::Expose(expose) => {
+            row.access.port = limits::port(expose.port)?;
+        }
+        VmAction::Share(share) => limits::share(share, &mut row.access)?,
         VmAction::Resize(resize) => {
             row.spec.vcpus = resize.cpus.unwrap_or(row.spec.vcpus);
             row.spec.memory = resize.memory.unwrap_or(row.spec.memory);
@@ -162,7 +178,7 @@ pub(super) fn change(
         row.updated = request.now;
         if lost {
             row.settled = row.generation;
-        } else if verb != OperationVerb::Rename && verb != OperationVerb::Resize {
+        } else if intent != Intent::Record {
             row.failure = None;
         }
         writes.push(Write::UpdateVm(row.clone()));
@@ -198,6 +214,8 @@ pub(super) fn verb(action: &VmAction) -> OperationVerb {
         VmAction::Resize(_) => OperationVerb::Resize,
         VmAction::Rebase(_) => OperationVerb::Rebase,
         VmAction::DeleteDisk(_) => OperationVerb::DeleteDisk,
+        VmAction::Expose(_) => OperationVerb::Expose,
+        VmAction::Share(_) => OperationVerb::Share,
     }
 }
 

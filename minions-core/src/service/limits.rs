@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use crate::api::v1;
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::NodeInfo;
-use crate::store::{Guard, Owner, VmRow};
-use crate::types::{ByteSize, Egress, ImageInfo, MIN_DATA_DISK, PortPolicy, RateLimit, Vcpus, VmSpec};
+use crate::store::{Access, Guard, Owner, VmRow};
+use crate::types::{ByteSize, Egress, ImageInfo, MIN_DATA_DISK, PortPolicy, RateLimit, UserName, Vcpus, VmSpec};
 
 /// What an owner may have in all, stopped VMs counted too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +107,46 @@ fn policy(request: &v1::CreateVm, host: &NodeInfo) -> Result<PortPolicy> {
         rate => rate.map(|rate| RateLimit(rate.get())),
     };
     Ok(PortPolicy { egress, rate })
+}
+
+/// Ports that no web name leads to.
+const CLOSED_PORTS: [u16; 2] = [0, 22];
+
+/// Most users that a VM is shared with by name.
+const MAX_SHARED: usize = 100;
+
+/// The port behind a web name.
+pub(super) fn port(port: Option<u16>) -> Result<Option<u16>> {
+    match port {
+        Some(port) if CLOSED_PORTS.contains(&port) => {
+            Err(Error::invalid("port", "a port is 1 to 65535, and not 22: SSH has a door of its own"))
+        }
+        port => Ok(port),
+    }
+}
+
+/// Who may reach a new VM.
+pub(super) fn access(request: &v1::CreateVm) -> Result<Access> {
+    Ok(Access { port: port(request.port)?, public: request.public, shared: BTreeSet::new() })
+}
+
+/// Who may reach a VM, after this was asked.
+pub(super) fn share(request: &v1::ShareVm, access: &mut Access) -> Result<()> {
+    let user = |name: &String| -> Result<Owner> {
+        let name: UserName = name.parse()?;
+        Ok(Owner(name.to_string()))
+    };
+    access.public = request.public.unwrap_or(access.public);
+    for name in &request.add {
+        access.shared.insert(user(name)?);
+    }
+    for name in &request.remove {
+        access.shared.remove(&user(name)?);
+    }
+    if access.shared.len() > MAX_SHARED {
+        return Err(Error::invalid("add", format!("a VM is shared with at most {MAX_SHARED} users by name")));
+    }
+    Ok(())
 }
 
 /// The data disk that a new VM takes over: nobody else's, and not smaller than asked before.

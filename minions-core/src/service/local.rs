@@ -6,12 +6,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::task::AbortHandle;
 
-use super::authz::Authz;
+use super::authz::{Authz, Right};
 use super::caller::Caller;
 use super::control_plane::{ControlPlane, IdempotencyKey, VmAction, VmRef};
 use super::forget::{self, Retention};
 use super::inner::Inner;
-use super::intent::{self, Base, Request};
+use super::intent::{self, Base, Made, Request};
 use super::limits::{self, Defaults, Quota};
 use super::{convert, follow, push};
 use crate::api::guest::GuestCall;
@@ -22,8 +22,8 @@ use crate::guest::GuestIoBox;
 use crate::hypervisor::ConsoleBox;
 use crate::node::DynNode;
 use crate::store::fleet::DynFleetStore;
-use crate::store::{EventQuery, FleetChange, Guard, OperationRow, OperationState, VmQuery, VmRow, Write};
-use crate::types::{EventSeq, Goal, ImageBundle, ImageId, OperationId, StateReason, VmId, VmSpec};
+use crate::store::{EventQuery, FleetChange, Guard, OperationRow, OperationState, Owner, VmQuery, VmRow, Write};
+use crate::types::{EventSeq, Goal, ImageBundle, ImageId, OperationId, StateReason, UserName, VmId, VmSpec};
 
 /// Most bytes from the end of a serial log.
 const MAX_LOG: usize = 1 << 20;
@@ -132,9 +132,17 @@ impl LocalControlPlane {
         }
     }
 
+    /// A call into a VM that is to run.
+    async fn enter(&self, row: &VmRow, call: &GuestCall) -> Result<GuestIoBox> {
+        if !matches!(row.goal, Goal::Running { .. }) || row.failure.is_some() {
+            return Err(super::admit::Denied::NotRunning.error());
+        }
+        self.inner.node.open(&CallCx::new("open", self.inner.config.node_limit), row.id, call).await
+    }
+
     /// The tombstone whose data disk a new VM of the caller's takes over: the caller's own, an admin's too.
     async fn origin(&self, caller: &Caller, from: VmId) -> Result<VmRow> {
-        let owned = self.authz.vm(&self.cx("origin"), caller, &VmRef::Id(from)).await;
+        let owned = self.authz.vm(&self.cx("origin"), caller, &VmRef::Id(from), Right::Own).await;
         let row = owned.as_ref().map(|owned| owned.row().clone());
         row.ok().filter(|row| row.owner == caller.owner).ok_or_else(|| super::admit::Denied::NoDisk.error())
     }
@@ -191,6 +199,18 @@ impl LocalControlPlane {
     }
 }
 
+/// Whose a new VM shall be.
+fn owner_of(caller: &Caller, request: &v1::CreateVm) -> Result<Owner> {
+    if caller.role == super::Role::Edge {
+        return Authz::admin(caller).map(|()| caller.owner.clone());
+    }
+    let Some(owner) = &request.owner else { return Ok(caller.owner.clone()) };
+    if *owner != caller.owner.0 {
+        Authz::admin(caller)?;
+    }
+    Ok(Owner(owner.parse::<UserName>()?.to_string()))
+}
+
 /// How much of a list, and from where on.
 fn page(limit: Option<u32>, cursor: Option<&str>, refusal: &'static str) -> Result<(usize, Option<VmId>)> {
     let limit = usize::try_from(limit.unwrap_or(100)).unwrap_or(usize::MAX);
@@ -232,9 +252,10 @@ impl ControlPlane for LocalControlPlane {
             }
             None => None,
         };
+        let made = Made { owner: owner_of(caller, request)?, spec, access: limits::access(request)?, origin };
         let context = self.request(caller, key, hash);
         let (id, quota) = (self.inner.env.vm_id(), &self.inner.config.quota);
-        let (change, operation) = intent::create(&context, id, request.name.name(), spec, origin.as_ref(), quota);
+        let (change, operation) = intent::create(&context, id, request.name.name(), made, quota);
         match self.commit(change).await {
             Ok(()) => Ok(convert::operation(&operation)),
             // The same key came twice at the same time, and the other one won: the key, or the name.
@@ -254,7 +275,7 @@ impl ControlPlane for LocalControlPlane {
     ) -> Result<v1::Operation> {
         loop {
             let cx = self.cx("act");
-            let owned = self.authz.vm(&cx, caller, vm).await;
+            let owned = self.authz.vm(&cx, caller, vm, Right::Own).await;
             // By name, a repeated destroy finds nothing any more: its key still finds what it did.
             let hash = intent::fingerprint(intent::verb(action), None, &(vm.to_string(), action))?;
             if let Some(row) = self.repeated(caller, key, hash).await? {
@@ -293,7 +314,7 @@ impl ControlPlane for LocalControlPlane {
     }
 
     async fn vm(&self, caller: &Caller, vm: &VmRef) -> Result<v1::Vm> {
-        let owned = self.authz.vm(&self.cx("vm"), caller, vm).await?;
+        let owned = self.authz.vm(&self.cx("vm"), caller, vm, Right::See).await?;
         Ok(self.inner.shown(owned.row()))
     }
 
@@ -368,26 +389,33 @@ impl ControlPlane for LocalControlPlane {
     }
 
     async fn open(&self, caller: &Caller, vm: &VmRef, call: &GuestCall) -> Result<GuestIoBox> {
-        let owned = self.authz.vm(&self.cx("open"), caller, vm).await?;
+        let owned = self.authz.vm(&self.cx("open"), caller, vm, Right::Own).await?;
         call.check()?;
         if !call.for_tenant() {
             return Err(Error::new(ErrorKind::Denied, "this call is the host's alone").with_reason("forbidden"));
         }
-        let row = owned.row();
-        if !matches!(row.goal, Goal::Running { .. }) || row.failure.is_some() {
-            return Err(super::admit::Denied::NotRunning.error());
-        }
-        self.inner.node.open(&CallCx::new("open", self.inner.config.node_limit), row.id, call).await
+        self.enter(owned.row(), call).await
+    }
+
+    async fn visit(&self, visitor: Option<&Caller>, vm: VmId, port: u16) -> Result<GuestIoBox> {
+        let visited = self.authz.visited(&self.cx("visit"), visitor, vm).await?;
+        let call = GuestCall::Forward { port };
+        call.check()?;
+        self.enter(visited.row(), &call).await
+    }
+
+    fn head(&self) -> Option<EventSeq> {
+        Some(*self.inner.latest.borrow())
     }
 
     async fn console_log(&self, caller: &Caller, vm: &VmRef, max: usize) -> Result<Vec<u8>> {
-        let owned = self.authz.vm(&self.cx("console_log"), caller, vm).await?;
+        let owned = self.authz.vm(&self.cx("console_log"), caller, vm, Right::Own).await?;
         let cx = CallCx::new("console_log", self.inner.config.node_limit);
         self.inner.node.console_log(&cx, owned.row().id, max.min(MAX_LOG)).await
     }
 
     async fn console(&self, caller: &Caller, vm: &VmRef, tail: usize) -> Result<ConsoleBox> {
-        let owned = self.authz.vm(&self.cx("console"), caller, vm).await?;
+        let owned = self.authz.vm(&self.cx("console"), caller, vm, Right::Own).await?;
         let row = owned.row();
         if !matches!(row.goal, Goal::Running { .. }) || row.failure.is_some() {
             let message = format!("the VM is not running; start it: minions start {}", row.name);

@@ -1,5 +1,6 @@
 //! Who may do what, with how much: the use cases, over a node and a fleet store.
 
+pub mod accounts;
 pub mod admit;
 mod authz;
 pub mod caller;
@@ -16,6 +17,7 @@ mod push;
 mod waiters;
 
 pub use crate::hypervisor::ConsoleBox;
+pub use accounts::{Accounts, DynAccounts};
 pub use caller::{Caller, Role};
 pub use control_plane::{ControlPlane, DynControlPlane, IdempotencyKey, VmAction, VmRef};
 pub use discreet::Discreet;

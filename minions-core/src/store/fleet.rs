@@ -1,5 +1,6 @@
 //! What people asked for: VMs, operations, events.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Debug};
 use std::sync::Arc;
 
@@ -28,6 +29,20 @@ impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// Who may reach a VM through the front doors besides its owner, and where.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Access {
+    /// The TCP port that its web name leads to; found among those that listen where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Anybody may.
+    #[serde(default)]
+    pub public: bool,
+    /// These may, after they have logged in.
+    #[serde(default)]
+    pub shared: BTreeSet<Owner>,
 }
 
 /// One VM as the fleet knows it: from its acknowledged create to its tombstone, which is kept.
@@ -61,6 +76,9 @@ pub struct VmRow {
     /// the spec says.
     #[serde(default)]
     pub kept: bool,
+    /// Who may reach it besides its owner.
+    #[serde(default)]
+    pub access: Access,
 }
 
 /// How far an operation is.

@@ -8,8 +8,8 @@ pub mod retention;
 pub mod sqlite;
 
 pub use fleet::{
-    Event, EventKind, EventQuery, FleetChange, FleetStore, Guard, NewEvent, OperationRow, OperationState, Owner,
-    VmQuery, VmRow, Write,
+    Access, Event, EventKind, EventQuery, FleetChange, FleetStore, Guard, NewEvent, OperationRow, OperationState,
+    Owner, VmQuery, VmRow, Write,
 };
 pub use journal::{Accepted, GoalEntry, Journal, JournalRow, LeasePool, Outcome, Tombstone};
 pub use retention::{Prune, Pruned};

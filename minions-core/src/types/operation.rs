@@ -14,6 +14,8 @@ pub enum OperationVerb {
     Resize,
     Rebase,
     DeleteDisk,
+    Expose,
+    Share,
 }
 
 impl OperationVerb {
@@ -30,6 +32,8 @@ impl OperationVerb {
             Self::Resize => "resize",
             Self::Rebase => "rebase",
             Self::DeleteDisk => "delete_disk",
+            Self::Expose => "expose",
+            Self::Share => "share",
         }
     }
 }

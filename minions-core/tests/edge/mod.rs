@@ -87,7 +87,7 @@ impl Edge {
         let node = LocalNode::start(HostId::from_bits(1), ports, env.clone(), EngineConfig::default()).await.unwrap();
         let plane = LocalControlPlane::start(fleet.clone(), node, env.clone(), ServiceConfig::default());
 
-        let token = || Token::generate(env.ids.as_ref());
+        let token = || Token::of(&env.ids.next_secret());
         let (mine, other_token, admin) = (token(), token(), token());
         let lines = [(owner(), &mine), (other(), &other_token), (Caller::admin("ops"), &admin)]
             .map(|(caller, token)| TokenTable::line(&caller, &token.hash()));

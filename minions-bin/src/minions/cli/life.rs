@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use minions_core::service::VmRef;
-use minions_core::types::{ByteSize, Ipv4Cidr, NewVmName, OperationId, VmId};
+use minions_core::types::{ByteSize, Ipv4Cidr, NewVmName, OperationId, UserName, VmId};
 
 use super::{duration, operation, range, size, vm_id, vm_name, vm_ref};
 
@@ -57,6 +57,15 @@ pub struct Create {
     /// Carry at most so much a second each way, such as 10MiB
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub rate: Option<ByteSize>,
+    /// Whose it shall be; for admins
+    #[arg(long, value_name = "USER")]
+    pub owner: Option<UserName>,
+    /// Let anybody reach its web name
+    #[arg(long)]
+    pub public: bool,
+    /// The TCP port that its web name leads to; else whatever port listens
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
     #[command(flatten)]
     pub waiting: Waiting,
 }
@@ -120,6 +129,47 @@ pub struct Rename {
     pub new: NewVmName,
     #[command(flatten)]
     pub waiting: Waiting,
+}
+
+#[derive(Debug, Args)]
+pub struct Expose {
+    #[command(flatten)]
+    pub one: One,
+    /// The TCP port that its web name leads to
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), required_unless_present = "auto")]
+    pub port: Option<u16>,
+    /// Whatever port is found to listen
+    #[arg(long, conflicts_with = "port")]
+    pub auto: bool,
+    #[command(flatten)]
+    pub waiting: Waiting,
+}
+
+#[derive(Debug, Args)]
+pub struct Share {
+    #[command(flatten)]
+    pub one: One,
+    #[command(subcommand)]
+    pub with: With,
+    #[command(flatten)]
+    pub waiting: Waiting,
+}
+
+/// Who may reach a VM's web name.
+#[derive(Debug, clap::Subcommand)]
+pub enum With {
+    /// Anybody
+    Public,
+    /// Its owner, and users whom it is shared with by name
+    Private,
+    /// One more user, who logs in first
+    User {
+        /// The user's name
+        name: UserName,
+        /// Not any more
+        #[arg(long)]
+        remove: bool,
+    },
 }
 
 #[derive(Debug, Args)]

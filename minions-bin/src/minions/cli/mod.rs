@@ -21,7 +21,9 @@ pub use disk::{DeleteDisk, Disk};
 pub use image::{Bake, Debian, Image, Making, Recipe};
 pub use inside::{Console, Copy, Exec, Forward, Logs};
 pub use kernel::Kernel;
-pub use life::{Act, Create, Destroy, List, One, Rebase, Rename, Resize, Stop, Wait, WaitFor, Waiting};
+pub use life::{
+    Act, Create, Destroy, Expose, List, One, Rebase, Rename, Resize, Share, Stop, Wait, WaitFor, Waiting, With,
+};
 pub use service::{Config, Context, Doctor, Events, Host, Init, Place, Serve, Token};
 
 /// Instant VMs on hosts you own.
@@ -97,6 +99,16 @@ pub enum Verb {
     /// Give a VM another name
     #[command(after_help = "Examples:\n  minions rename web shop")]
     Rename(Rename),
+    /// Say which port of a VM its web name leads to
+    #[command(
+        after_help = "Examples:\n  minions expose web --port 8080\n  minions expose web --auto                 whatever listens"
+    )]
+    Expose(Expose),
+    /// Say who may reach a VM's web name
+    #[command(
+        after_help = "Its owner always may. Whoever it is shared with sees the VM, and neither changes nor enters it.\n\nExamples:\n  minions share web public\n  minions share web private\n  minions share web user bob\n  minions share web user bob --remove"
+    )]
+    Share(Share),
     /// Give a VM another size, or larger disks
     #[command(
         after_help = "Processors and memory hold from the next start on. Disks grow while the VM runs.\n\nExamples:\n  minions resize web --cpus 4 --memory 8GiB && minions restart web\n  minions resize web --data-disk 100GiB"

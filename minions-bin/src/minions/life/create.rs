@@ -24,6 +24,9 @@ pub async fn run(client: &Client, output: &Output, args: Create) -> Outcome {
         data_from: args.data_from,
         egress: args.egress,
         rate: args.rate,
+        owner: args.owner.map(|owner| owner.to_string()),
+        public: args.public,
+        port: args.port,
     };
     let operation = client.create(&request).await?;
     if super::finish(client, output, "creating", &name, operation, args.waiting).await?.is_some() {

@@ -48,6 +48,13 @@ pub async fn run(client: &Client, output: &Output, args: &One) -> Outcome {
     if let Some(ip) = vm.ip {
         rows.push(("ip", ip.to_string()));
     }
+    let who = match (vm.access.public, vm.access.shared.is_empty()) {
+        (true, _) => "anybody".to_owned(),
+        (false, true) => "its owner".to_owned(),
+        (false, false) => format!("its owner, {}", vm.access.shared.join(", ")),
+    };
+    let port = vm.access.port.map_or_else(|| "the port that listens".to_owned(), |port| format!("port {port}"));
+    rows.push(("web name", format!("leads to {port}, for {who}")));
     rows.push(("restarts", vm.restarts.to_string()));
     rows.push(("created", rfc3339(vm.created)));
     if let Some(deleted) = vm.deleted {

@@ -7,6 +7,7 @@ pub mod destroy;
 pub mod disk;
 pub mod inspect;
 pub mod list;
+pub mod reach;
 pub mod tags;
 pub mod wait;
 
@@ -71,7 +72,12 @@ fn goes_on(operation: &Operation, name: &impl Display) -> String {
         OperationVerb::Stop => format!("minions wait {name} --for stopped"),
         // Whoever is gone has no name.
         OperationVerb::Destroy => format!("minions wait {} --for gone", operation.vm),
-        OperationVerb::Rename | OperationVerb::Resize | OperationVerb::Rebase | OperationVerb::DeleteDisk => {
+        OperationVerb::Rename
+        | OperationVerb::Resize
+        | OperationVerb::Rebase
+        | OperationVerb::DeleteDisk
+        | OperationVerb::Expose
+        | OperationVerb::Share => {
             format!("minions wait --operation {}", operation.id)
         }
     };

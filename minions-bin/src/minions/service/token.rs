@@ -16,7 +16,7 @@ use crate::output::{Outcome, Output};
 pub fn run(output: &Output, verb: cli::Token) -> Outcome {
     let cli::Token::Create { owner, admin, file } = verb;
     let caller = if admin { Caller::admin(owner) } else { Caller::tenant(owner) };
-    let token = Token::generate(Env::system().ids.as_ref());
+    let token = Token::of(&Env::system().ids.next_secret());
     let line = TokenTable::line(&caller, &token.hash());
     // What cannot be read back is not written.
     TokenTable::parse(&line)?;

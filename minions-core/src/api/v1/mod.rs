@@ -13,6 +13,6 @@ pub use image::{Image, ImageList, ImportImage};
 pub use operation::{Operation, OperationOutcome};
 pub use problem::{Problem, status_of};
 pub use vm::{
-    CreateVm, DeleteDisk, DestroyVm, Disk, DiskPage, ListDisks, ListVms, RebaseVm, RenameVm, ResizeVm, RestartVm,
-    RunningSize, StartVm, StopVm, Vm, VmPage,
+    Access, CreateVm, DeleteDisk, DestroyVm, Disk, DiskPage, ExposeVm, ListDisks, ListVms, RebaseVm, RenameVm,
+    ResizeVm, RestartVm, RunningSize, ShareVm, StartVm, StopVm, Vm, VmPage,
 };

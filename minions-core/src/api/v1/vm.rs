@@ -50,6 +50,15 @@ pub struct CreateVm {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
     pub rate: Option<ByteSize>,
+    /// Whose it shall be; the caller's where absent. Admins only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Anybody may reach its web name; its owner and whom they name where absent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub public: bool,
+    /// The TCP port that its web name leads to; found among those that listen where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
 }
 
 impl CreateVm {
@@ -66,6 +75,9 @@ impl CreateVm {
             data_from: None,
             egress: None,
             rate: None,
+            owner: None,
+            public: false,
+            port: None,
         }
     }
 }
@@ -176,6 +188,47 @@ pub struct RenameVm {
     pub name: NewVmName,
 }
 
+/// Asks for another port behind a VM's web name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ExposeVm {
+    /// The TCP port, not 0; found among those that listen where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+}
+
+/// Asks for others to reach a VM's web name, or not any more. What is absent stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ShareVm {
+    /// Whether anybody may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public: Option<bool>,
+    /// Users who may from now on, besides those who already do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub add: Vec<String>,
+    /// Users who may no longer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remove: Vec<String>,
+}
+
+/// Who may reach a VM through the front doors besides its owner, and where.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Access {
+    /// The TCP port that its web name leads to; found among those that listen where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Anybody may.
+    #[serde(default)]
+    pub public: bool,
+    /// These users may, after they have logged in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shared: Vec<String>,
+}
+
 /// Asks for another size. Processors and memory hold from the next start on; a disk grows at once where the guest runs on a
 /// host that can show it, else with the next start. It never shrinks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -258,6 +311,12 @@ pub struct Vm {
     /// Rises with every change of what was asked.
     #[cfg_attr(feature = "openapi", schema(value_type = u64))]
     pub generation: Generation,
+    /// Rises with every start and restart.
+    #[serde(default)]
+    pub epoch: u64,
+    /// Who may reach it besides its owner, and where.
+    #[serde(default)]
+    pub access: Access,
     /// Its image.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub image: ImageId,

@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::guest::GuestIoBox;
 use crate::http::wire;
 use crate::service::{Caller, ConsoleBox, ControlPlane, IdempotencyKey, VmAction, VmRef};
-use crate::types::{EventSeq, ImageBundle, ImageId, OperationId};
+use crate::types::{EventSeq, ImageBundle, ImageId, OperationId, VmId};
 
 /// A path with those of its parameters that are there.
 fn asked(path: &str, pairs: impl IntoIterator<Item = (&'static str, Option<String>)>) -> String {
@@ -40,6 +40,8 @@ impl ControlPlane for HttpControlPlane {
             VmAction::Stop(request) => Call::send(Method::POST, post("stop"), request, key),
             VmAction::Restart(request) => Call::send(Method::POST, post("restart"), request, key),
             VmAction::Rename(request) => Call::send(Method::POST, post("rename"), request, key),
+            VmAction::Expose(request) => Call::send(Method::POST, post("expose"), request, key),
+            VmAction::Share(request) => Call::send(Method::POST, post("share"), request, key),
             VmAction::Resize(request) => Call::send(Method::POST, post("resize"), request, key),
             VmAction::Rebase(request) => Call::send(Method::POST, post("rebase"), request, key),
             VmAction::DeleteDisk(request) => Call::send(Method::DELETE, format!("/v1/disks/{vm}"), request, key),
@@ -89,6 +91,14 @@ impl ControlPlane for HttpControlPlane {
 
     async fn open(&self, _: &Caller, vm: &VmRef, call: &GuestCall) -> Result<GuestIoBox> {
         self.open_stream(vm, call).await
+    }
+
+    async fn visit(&self, visitor: Option<&Caller>, vm: VmId, port: u16) -> Result<GuestIoBox> {
+        self.visit_stream(visitor, vm, port).await
+    }
+
+    fn head(&self) -> Option<EventSeq> {
+        None
     }
 
     async fn console_log(&self, _: &Caller, vm: &VmRef, max: usize) -> Result<Vec<u8>> {

@@ -21,7 +21,8 @@ use crate::api::v1::Problem;
 use crate::error::{Effect, Error, ErrorKind, Result};
 use crate::guest::GuestIoBox;
 use crate::http::wire;
-use crate::service::{ConsoleBox, VmRef};
+use crate::service::{Caller, ConsoleBox, Role, VmRef};
+use crate::types::{UserName, VmId};
 
 /// How long a server may take to open a stream: it connects to the guest meanwhile.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -34,6 +35,16 @@ impl HttpControlPlane {
             return Err(Error::invalid("call", "arguments and environment are larger than 64 KiB"));
         }
         Ok(Box::new(self.stream(&format!("/v1/vms/{vm}/open"), Some(text)).await?))
+    }
+
+    pub(super) async fn visit_stream(&self, visitor: Option<&Caller>, vm: VmId, port: u16) -> Result<GuestIoBox> {
+        let mut path = format!("/v1/vms/{vm}/visit?port={port}");
+        if let Some(visitor) = visitor {
+            // An account's name has no letter that a query would take for its own.
+            let name: UserName = visitor.owner.0.parse()?;
+            path.push_str(&format!("&visitor={name}&admin={}", visitor.role == Role::Admin));
+        }
+        Ok(Box::new(self.stream(&path, None).await?))
     }
 
     pub(super) async fn console_stream(&self, vm: &VmRef, tail: usize) -> Result<ConsoleBox> {

@@ -99,7 +99,7 @@ fn schemas() -> Map<String, Value> {
             )*
         };
     }
-    add!(CreateVm StartVm StopVm RestartVm DestroyVm RenameVm ResizeVm RebaseVm DeleteDisk Disk DiskPage Vm VmPage Operation OperationOutcome Event EventBody
+    add!(CreateVm StartVm StopVm RestartVm DestroyVm RenameVm ExposeVm ShareVm Access ResizeVm RebaseVm DeleteDisk Disk DiskPage Vm VmPage Operation OperationOutcome Event EventBody
         EventPage Image ImageList ImportImage HostStatus VersionInfo Problem);
     all.into_iter().filter_map(|(name, schema)| Some((name, serde_json::to_value(schema).ok()?))).collect()
 }

@@ -142,7 +142,7 @@ impl App {
     /// A place for one more stream of this caller's, or `None`.
     fn stream_place(&self, caller: &Caller) -> Option<[Option<OwnedSemaphorePermit>; 2]> {
         let own = match caller.role {
-            Role::Admin => None,
+            Role::Admin | Role::Edge => None,
             Role::Tenant => {
                 let share = (self.settings.max_streams / 4).max(1);
                 let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);

@@ -19,7 +19,7 @@ use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::{Message, Role};
+use tokio_tungstenite::tungstenite::protocol::{Message, Role as Side};
 
 use super::App;
 use super::accept::Alive;
@@ -31,7 +31,8 @@ use crate::api::guest::GuestCall;
 use crate::api::v1::Problem;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::wire;
-use crate::service::{Caller, VmRef};
+use crate::service::{Caller, Role, VmRef};
+use crate::types::{UserName, VmId};
 
 /// How long a client may take to say what it wants.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -73,10 +74,41 @@ pub(super) async fn console(
     upgraded(app, (caller, session), vm, What::Console { tail }, request).await
 }
 
+/// Which port of a VM, and for whom.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct VisitQuery {
+    port: u16,
+    visitor: Option<UserName>,
+    #[serde(default)]
+    admin: bool,
+}
+
+pub(super) async fn visit(
+    State(app): State<Arc<App>>,
+    Who(caller): Who,
+    session: Session,
+    VmPath(vm): VmPath,
+    Params(query): Params<VisitQuery>,
+    request: Request,
+) -> Answer {
+    // Names change hands; a front door has looked its VM up already.
+    let VmRef::Id(vm) = vm else { return Err(Error::not_found("there is no such VM; a visit takes an id").into()) };
+    // A front door says whom it lets through; everybody else is who they are.
+    let visitor = match (caller.role, &query.visitor) {
+        (Role::Edge | Role::Admin, None) => None,
+        (Role::Edge | Role::Admin, Some(name)) if query.admin => Some(Caller::admin(name.to_string())),
+        (Role::Edge | Role::Admin, Some(name)) => Some(Caller::tenant(name.to_string())),
+        (Role::Tenant, _) => Some(caller.clone()),
+    };
+    upgraded(app, (caller, session), VmRef::Id(vm), What::Visit { vm, visitor, port: query.port }, request).await
+}
+
 /// What a stream leads to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum What {
     Call,
+    Visit { vm: VmId, visitor: Option<Caller>, port: u16 },
     Console { tail: usize },
 }
 
@@ -103,7 +135,7 @@ async fn upgraded(
                     unhurried.set();
                 }
                 let config = Some(wire::socket_config());
-                let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, config).await;
+                let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Side::Server, config).await;
                 tokio::select! {
                     biased;
                     () = session.over() => {}
@@ -151,6 +183,10 @@ async fn serve(app: Arc<App>, caller: Caller, vm: VmRef, what: What, mut socket:
             Ok(call) => app.plane.open(&caller, &vm, &call).await.map(|guest| Box::new(guest) as Box<dyn Io>),
             Err(error) => Err(error),
         },
+        What::Visit { vm, visitor, port } => {
+            let visited = app.plane.visit(visitor.as_ref(), vm, port).await;
+            visited.map(|guest| Box::new(guest) as Box<dyn Io>)
+        }
         What::Console { tail } => {
             app.plane.console(&caller, &vm, tail).await.map(|console| Box::new(console) as Box<dyn Io>)
         }

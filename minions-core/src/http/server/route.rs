@@ -85,6 +85,8 @@ fn table() -> Vec<(RouteInfo, Handler)> {
         (act("/v1/vms/{vm}/restart", "RestartVm", "Stop a VM and start it again"), post(vm::restart)),
         (act("/v1/vms/{vm}/rename", "RenameVm", "Give a VM another name"), post(vm::rename)),
         (act("/v1/vms/{vm}/resize", "ResizeVm", "Give a VM another size, or larger disks"), post(vm::resize)),
+        (act("/v1/vms/{vm}/expose", "ExposeVm", "Say which port a VM's web name leads to"), post(vm::expose)),
+        (act("/v1/vms/{vm}/share", "ShareVm", "Say who may reach a VM's web name"), post(vm::share)),
         (act("/v1/vms/{vm}/rebase", "RebaseVm", "Give a VM a new root disk; its data disk is kept"), post(vm::rebase)),
         (
             RouteInfo {
@@ -110,6 +112,18 @@ fn table() -> Vec<(RouteInfo, Handler)> {
                 )
             },
             get(open::open),
+        ),
+        (
+            RouteInfo {
+                answer: None,
+                query: &[
+                    ("port", "the TCP port, 1 to 65535"),
+                    ("visitor", "of a front door: whom it lets through; anybody where absent"),
+                    ("admin", "of a front door: true where the visitor is an admin"),
+                ],
+                ..read("/v1/vms/{vm}/visit", "", "A TCP connection into the VM, as a WebSocket: frames")
+            },
+            get(open::visit),
         ),
         (
             RouteInfo {

@@ -71,6 +71,8 @@ action!(restart, v1::RestartVm, Restart);
 action!(destroy, v1::DestroyVm, Destroy);
 action!(rename, v1::RenameVm, Rename);
 action!(resize, v1::ResizeVm, Resize);
+action!(expose, v1::ExposeVm, Expose);
+action!(share, v1::ShareVm, Share);
 action!(rebase, v1::RebaseVm, Rebase);
 action!(delete_disk, v1::DeleteDisk, DeleteDisk);
 

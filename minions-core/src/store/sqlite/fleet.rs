@@ -83,8 +83,13 @@ ALTER TABLE vm ADD COLUMN kept INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX vm_kept ON vm (owner, id, disk) WHERE kept;
 ";
 
+/// Who may reach a VM besides its owner.
+const VERSION_5: &str = "
+ALTER TABLE vm ADD COLUMN access TEXT NOT NULL DEFAULT '{}';
+";
+
 pub(super) const SCHEMA: Schema =
-    Schema { application_id: 0x6d6e_666c, migrations: &[VERSION_1, VERSION_2, VERSION_3, VERSION_4] };
+    Schema { application_id: 0x6d6e_666c, migrations: &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5] };
 
 /// A [`FleetStore`] in one SQLite file.
 ///

@@ -103,6 +103,7 @@ fn vm_row(row: &Row<'_>) -> Result<VmRow> {
         updated: UnixMillis(column::unsigned(row, "updated")?),
         deleted: column::optional_unsigned(row, "deleted")?.map(UnixMillis),
         kept: row.get("kept")?,
+        access: column::from_json(row, "access")?,
     })
 }
 

@@ -144,9 +144,9 @@ fn overflows(error: &SqliteError) -> bool {
 fn insert_vm(writer: &Connection, row: &VmRow) -> Result<()> {
     let mut statement = writer.prepare_cached(
         "INSERT INTO vm (id, name, owner, spec, memory, disk, goal, generation, settled, epoch, failure, created, updated,
-                         deleted, kept)
+                         deleted, kept, access)
          VALUES (:id, :name, :owner, :spec, :memory, :disk, :goal, :generation, :settled, :epoch, :failure, :created,
-                 :updated, :deleted, :kept)",
+                 :updated, :deleted, :kept, :access)",
     )?;
     execute_vm(&mut statement, row)?;
     Ok(())
@@ -156,7 +156,7 @@ fn update_vm(writer: &Connection, row: &VmRow) -> Result<()> {
     let mut statement = writer.prepare_cached(
         "UPDATE vm SET name = :name, owner = :owner, spec = :spec, memory = :memory, disk = :disk, goal = :goal,
                        generation = :generation, settled = :settled, epoch = :epoch, failure = :failure,
-                       created = :created, updated = :updated, deleted = :deleted, kept = :kept
+                       created = :created, updated = :updated, deleted = :deleted, kept = :kept, access = :access
          WHERE id = :id AND (deleted IS NULL OR :deleted IS NOT NULL)",
     )?;
     if execute_vm(&mut statement, row)? == 1 {
@@ -187,6 +187,7 @@ fn execute_vm(statement: &mut rusqlite::CachedStatement<'_>, row: &VmRow) -> Res
         ":updated": column::integer(row.updated.0, "updated")?,
         ":deleted": row.deleted.map(|deleted| column::integer(deleted.0, "deleted")).transpose()?,
         ":kept": row.deleted.is_some() && row.kept,
+        ":access": column::json(&row.access, "access")?,
     });
     done.map_err(|error| match taken(&error) {
         Some(columns) if columns.contains("vm.name") => name_taken(),

@@ -44,6 +44,7 @@ impl<S: FleetStore + ?Sized> Scene<S> {
             updated: UnixMillis(1_000),
             deleted: None,
             kept: false,
+            access: crate::store::Access::default(),
         }
     }
 
