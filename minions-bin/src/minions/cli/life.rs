@@ -149,27 +149,28 @@ pub struct Expose {
 pub struct Share {
     #[command(flatten)]
     pub one: One,
-    #[command(subcommand)]
+    /// Who may reach it
+    #[arg(value_enum)]
     pub with: With,
+    /// The user, where it is one by name
+    #[arg(value_name = "OTHER", required_if_eq("with", "user"))]
+    pub user: Option<UserName>,
+    /// Not that user any more
+    #[arg(long, requires = "user")]
+    pub remove: bool,
     #[command(flatten)]
     pub waiting: Waiting,
 }
 
 /// Who may reach a VM's web name.
-#[derive(Debug, clap::Subcommand)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum With {
     /// Anybody
     Public,
     /// Its owner, and users whom it is shared with by name
     Private,
     /// One more user, who logs in first
-    User {
-        /// The user's name
-        name: UserName,
-        /// Not any more
-        #[arg(long)]
-        remove: bool,
-    },
+    User,
 }
 
 #[derive(Debug, Args)]

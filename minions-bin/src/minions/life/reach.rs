@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use minions_core::Error;
 use minions_core::api::v1::{ExposeVm, ShareVm};
 use minions_core::service::VmAction;
 
@@ -23,11 +24,17 @@ pub async fn expose(client: &Client, output: &Output, args: &Expose) -> Outcome 
 
 pub async fn share(client: &Client, output: &Output, args: &Share) -> Outcome {
     let vm = &args.one.vm;
-    let request = match &args.with {
+    let users: Vec<String> = args.user.iter().map(ToString::to_string).collect();
+    let request = match args.with {
+        With::Public | With::Private if !users.is_empty() => {
+            return Err(
+                Error::invalid("OTHER", format!("a user stands after the word user: minions share {vm} user")).into()
+            );
+        }
         With::Public => ShareVm { public: Some(true), ..ShareVm::default() },
         With::Private => ShareVm { public: Some(false), ..ShareVm::default() },
-        With::User { name, remove: false } => ShareVm { add: vec![name.to_string()], ..ShareVm::default() },
-        With::User { name, remove: true } => ShareVm { remove: vec![name.to_string()], ..ShareVm::default() },
+        With::User if args.remove => ShareVm { remove: users, ..ShareVm::default() },
+        With::User => ShareVm { add: users, ..ShareVm::default() },
     };
     let operation = client.act(vm, &VmAction::Share(request)).await?;
     if let Some(now) = super::finish(client, output, "sharing", vm, operation, args.waiting).await? {
