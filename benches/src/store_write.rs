@@ -66,6 +66,7 @@ fn change(env: &Env, name: &str) -> Result<FleetChange> {
         guards: Vec::new(),
         writes: vec![Write::InsertVm(row), Write::InsertOperation(operation)],
         events,
+        ..FleetChange::default()
     })
 }
 

@@ -13,6 +13,7 @@ minions_core::fleet_store_suite!(fleet_shared, async |_| {
     let store: DynFleetStore = Arc::new(InMemoryFleet::new());
     store
 });
+minions_core::people_suite!(people_in_memory, async |_| Arc::new(InMemoryFleet::new()));
 minions_core::journal_suite!(journal_in_memory, async |_, pool| Arc::new(InMemoryJournal::new(
     pool,
     Env::system().clock
@@ -31,6 +32,9 @@ mod sqlite {
     use minions_core::store::{LeasePool, SqliteFleet, SqliteJournal};
 
     minions_core::fleet_store_suite!(fleet, async |folder: PathBuf| {
+        Arc::new(SqliteFleet::open(folder.join("fleet.db")).await.unwrap())
+    });
+    minions_core::people_suite!(people, async |folder: PathBuf| {
         Arc::new(SqliteFleet::open(folder.join("fleet.db")).await.unwrap())
     });
     minions_core::journal_suite!(journal, async |folder: PathBuf, pool: LeasePool| {

@@ -54,7 +54,9 @@ fn rows(verb: &str, dir: &Path) -> Vec<Row> {
             run(&["disk", "delete", &hostile], false),
         ],
         "expose" => vec![run(&["expose", "web", "--port", "80", "--timings"], true)],
-        "share" => vec![run(&["share", "web", "private"], true), run(&["share", "web", "user", &hostile], false)],
+        "share" => {
+            vec![run(&["share", "web", "private", "--timings"], true), run(&["share", "web", "user", &hostile], false)]
+        }
         "rename" => vec![run(&["rename", "web", "shop", "--timings"], true), run(&["rename", "web", &hostile], false)],
         "resize" => vec![run(&["resize", "web", "--cpus", "2", "--timings"], true)],
         "wait" => {

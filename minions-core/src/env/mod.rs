@@ -12,7 +12,7 @@ pub use call::CallCx;
 pub use manual::{ManualClock, SeededIds};
 pub use system::{SystemClock, SystemIds};
 
-use crate::types::{AgentSecret, OperationId, UnixMillis, VmId};
+use crate::types::{AgentSecret, OperationId, TokenId, UnixMillis, VmId};
 
 /// Reads clocks. Sleeping goes through `tokio::time`, which tests pause.
 pub trait Clock: Debug + Send + Sync + 'static {
@@ -51,6 +51,12 @@ impl Env {
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         Self { clock: Arc::new(ManualClock::new()), ids: Arc::new(SeededIds::new(seed)) }
+    }
+
+    /// A new token's id.
+    #[must_use]
+    pub fn token_id(&self) -> TokenId {
+        TokenId::from_bits(self.ids.next_bits())
     }
 
     /// A new VM's id.

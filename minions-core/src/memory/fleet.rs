@@ -7,13 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use super::events::Events;
+use super::people::Register;
 use crate::env::CallCx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::fleet::{
     Event, EventQuery, FleetChange, FleetStore, Guard, OperationRow, OperationState, Owner, VmQuery, VmRow, Write,
 };
+use crate::store::people::{AuditRow, KeyRow, People, PeopleWrite, TokenRow, UserRow};
 use crate::store::retention::{Prune, Pruned};
-use crate::types::{EventSeq, OperationId, UnixMillis, VmId, VmName};
+use crate::types::{EventSeq, KeyPrint, OperationId, TokenHash, UnixMillis, VmId, VmName};
 
 /// A [`FleetStore`] that forgets everything with its last clone.
 #[derive(Clone, Debug, Default)]
@@ -89,6 +91,47 @@ impl FleetStore for InMemoryFleet {
     }
 }
 
+#[async_trait]
+impl People for InMemoryFleet {
+    async fn user(&self, _: &CallCx, name: &Owner) -> Result<Option<UserRow>> {
+        Ok(self.lock().people.users.get(name).cloned())
+    }
+
+    async fn users(&self, _: &CallCx, after: Option<&Owner>, limit: usize) -> Result<Vec<UserRow>> {
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let tables = self.lock();
+        Ok(tables.people.users.range((after, Bound::Unbounded)).take(limit).map(|(_, row)| row.clone()).collect())
+    }
+
+    async fn key(&self, _: &CallCx, print: &KeyPrint) -> Result<Option<(KeyRow, UserRow)>> {
+        let Register { users, keys, .. } = &self.lock().people;
+        Ok(keys.get(print).and_then(|row| Some((row.clone(), users.get(&row.user)?.clone()))))
+    }
+
+    async fn keys(&self, _: &CallCx, user: &Owner) -> Result<Vec<KeyRow>> {
+        let tables = self.lock();
+        let mut rows: Vec<_> = tables.people.keys.values().filter(|row| row.user == *user).cloned().collect();
+        rows.sort_by_key(|row| (row.created, row.print));
+        Ok(rows)
+    }
+
+    async fn token(&self, _: &CallCx, hash: &TokenHash) -> Result<Option<(TokenRow, UserRow)>> {
+        let Register { users, tokens, .. } = &self.lock().people;
+        Ok(tokens.get(hash).and_then(|row| Some((row.clone(), users.get(&row.user)?.clone()))))
+    }
+
+    async fn tokens(&self, _: &CallCx, user: &Owner) -> Result<Vec<TokenRow>> {
+        let tables = self.lock();
+        let mut rows: Vec<_> = tables.people.tokens.values().filter(|row| row.user == *user).cloned().collect();
+        rows.sort_by_key(|row| (row.created, row.id));
+        Ok(rows)
+    }
+
+    async fn audit(&self, _: &CallCx, after: u64, limit: usize) -> Result<Vec<AuditRow>> {
+        Ok(self.lock().people.audit.iter().filter(|row| row.seq > after).take(limit).cloned().collect())
+    }
+}
+
 /// What an owner has, tombstones aside.
 #[derive(Clone, Copy, Debug, Default)]
 struct Usage {
@@ -104,6 +147,7 @@ struct Tables {
     operations: BTreeMap<OperationId, (u64, OperationRow)>,
     accepted: u64,
     events: Events,
+    people: Register,
     // What follows is derived from the above, and kept by `put_vm` and `put_operation` alone.
     live_names: HashMap<VmName, VmId>,
     dead_names: HashMap<VmName, BTreeSet<VmId>>,
@@ -128,8 +172,10 @@ impl Tables {
             self.check_before(guard)?;
         }
         let mut done = Vec::new();
+        let people = (!change.people.is_empty()).then(|| self.people.clone());
         let result = self
             .write_all(&change.writes, &mut done)
+            .and_then(|()| self.write_people(&change.people))
             .and_then(|()| change.guards.iter().try_for_each(|guard| self.check_after(guard)));
         if let Err(error) = result {
             for before in done.into_iter().rev() {
@@ -138,9 +184,11 @@ impl Tables {
                     Before::Operation(id, row) => drop(self.put_operation(id, row.map(|row| *row))),
                 }
             }
+            self.people = people.unwrap_or_else(|| std::mem::take(&mut self.people));
             return Err(error);
         }
         self.events.extend(&change.events);
+        self.people.append(&change.audit)?;
         Ok(self.events.last())
     }
 
@@ -213,6 +261,12 @@ impl Tables {
             });
         }
         Ok(())
+    }
+
+    fn write_people(&mut self, writes: &[PeopleWrite]) -> Result<()> {
+        let Self { people, usage, .. } = self;
+        let owns = |user: &Owner| usage.get(user).is_some_and(|used| used.vms > 0 || used.disk > 0);
+        writes.iter().try_for_each(|write| people.write(write, owns))
     }
 
     fn insert_vm(&mut self, row: &VmRow) -> Result<Before> {

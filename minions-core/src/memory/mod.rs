@@ -40,6 +40,7 @@ mod levers;
 mod machine;
 mod model;
 mod network;
+mod people;
 mod serial;
 mod settings;
 mod storage;

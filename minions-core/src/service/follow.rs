@@ -236,5 +236,5 @@ fn absorbed(
     let unchanged = |row: &VmRow| Guard::Unchanged { vm: row.id, generation: row.generation, settled: row.settled };
     let guards = std::iter::once(old).chain(origin).map(unchanged).collect();
     let ids = ended.iter().map(|operation| operation.id).collect();
-    (FleetChange { guards, writes, events }, ids, unwound)
+    (FleetChange { guards, writes, events, ..FleetChange::default() }, ids, unwound)
 }

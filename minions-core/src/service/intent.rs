@@ -85,7 +85,7 @@ pub(super) fn create(
         writes.push(Write::UpdateVm(taken(&origin)));
     }
     writes.extend([Write::InsertVm(row), Write::InsertOperation(operation.clone())]);
-    (FleetChange { guards, writes, events }, operation)
+    (FleetChange { guards, writes, events, ..FleetChange::default() }, operation)
 }
 
 /// The tombstone, when its data disk is another's.
@@ -193,7 +193,7 @@ pub(super) fn change(
         events.push(event(&row, request.now, ended_event(&operation)));
     }
     writes.push(Write::InsertOperation(operation.clone()));
-    Ok((FleetChange { guards, writes, events }, operation))
+    Ok((FleetChange { guards, writes, events, ..FleetChange::default() }, operation))
 }
 
 fn how(stop: &v1::StopVm) -> StopHow {

@@ -8,22 +8,7 @@ use crate::node::NodeInfo;
 use crate::store::{Access, Guard, Owner, VmRow};
 use crate::types::{ByteSize, Egress, ImageInfo, MIN_DATA_DISK, PortPolicy, RateLimit, UserName, Vcpus, VmSpec};
 
-/// What an owner may have in all, stopped VMs counted too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Quota {
-    /// VMs.
-    pub vms: u64,
-    /// Disks.
-    pub disk: ByteSize,
-    /// Memory.
-    pub memory: ByteSize,
-}
-
-impl Default for Quota {
-    fn default() -> Self {
-        Self { vms: 1_000, disk: ByteSize::gib(100 * 1024), memory: ByteSize::gib(4 * 1024) }
-    }
-}
+pub use crate::types::Quota;
 
 impl Quota {
     pub(super) fn guards(&self, owner: &Owner) -> [Guard; 3] {

@@ -195,7 +195,7 @@ impl LocalControlPlane {
             writes.push(Write::UpdateOperation(operation));
         }
         let guards = vec![Guard::Unchanged { vm, generation: old.generation, settled: old.settled }];
-        self.commit(FleetChange { guards, writes, events }).await
+        self.commit(FleetChange { guards, writes, events, ..FleetChange::default() }).await
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::people::{NewAudit, PeopleWrite};
 use super::retention::{Prune, Pruned};
 use crate::env::CallCx;
 use crate::error::Result;
@@ -269,8 +270,12 @@ pub struct FleetChange {
     pub guards: Vec<Guard>,
     /// What is written, in order.
     pub writes: Vec<Write>,
+    /// What is written of people, in order, after it.
+    pub people: Vec<PeopleWrite>,
     /// What is told.
     pub events: Vec<NewEvent>,
+    /// What the audit log keeps of it.
+    pub audit: Vec<NewAudit>,
 }
 
 /// Which VMs to list.
@@ -299,6 +304,8 @@ pub struct VmQuery {
 /// - What was told is kept until [`prune`](Self::prune) forgets it, oldest first and never the newest, so that places that
 ///   are kept follow one another without a gap.
 /// - Reads see every commit that returned before they began.
+/// - A store that keeps no people refuses to write any with `Unsupported`; the ones that come with the crate are
+///   [`People`](super::People) too.
 ///
 /// Source of the contract's checks: `testkit::fleet_store_suite!`.
 #[cfg_attr(feature = "mockall", mockall::automock)]

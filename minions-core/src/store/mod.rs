@@ -3,6 +3,7 @@
 
 pub mod fleet;
 pub mod journal;
+pub mod people;
 pub mod retention;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
@@ -12,6 +13,7 @@ pub use fleet::{
     Owner, VmQuery, VmRow, Write,
 };
 pub use journal::{Accepted, GoalEntry, Journal, JournalRow, LeasePool, Outcome, Tombstone};
+pub use people::{AuditRow, KeyRow, NewAudit, People, PeopleWrite, TokenRow, UserRow};
 pub use retention::{Prune, Pruned};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteFleet, SqliteJournal};

@@ -111,6 +111,10 @@ id!(
     HostId, "host"
 );
 id!(
+    /// A bearer token, as its user calls it: it is no secret.
+    TokenId, "tok"
+);
+id!(
     /// A snapshot of a VM's disks.
     SnapshotId, "snap"
 );

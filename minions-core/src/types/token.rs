@@ -101,6 +101,19 @@ impl FromStr for TokenHash {
     }
 }
 
+/// How much of what its user may a token may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenScope {
+    /// Look.
+    Read,
+    /// Look, and enter VMs.
+    Enter,
+    /// All of it.
+    #[default]
+    Full,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

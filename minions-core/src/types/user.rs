@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::ByteSize;
 use crate::error::{Error, Result};
 
 /// The longest name of an account, in bytes.
@@ -65,6 +66,24 @@ pub enum Role {
     Admin,
     /// A front door of the service itself: sees every VM and every event, and neither changes nor enters any.
     Edge,
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        Self { vms: 1_000, disk: ByteSize::gib(100 * 1024), memory: ByteSize::gib(4 * 1024) }
+    }
+}
+
+/// What an owner may have in all, stopped VMs counted too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quota {
+    /// VMs.
+    pub vms: u64,
+    /// Disks, in bytes.
+    pub disk: ByteSize,
+    /// Memory, in bytes.
+    pub memory: ByteSize,
 }
 
 #[cfg(test)]

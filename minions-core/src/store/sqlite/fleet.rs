@@ -6,12 +6,13 @@ use async_trait::async_trait;
 
 use super::database::Database;
 use super::schema::Schema;
-use super::{fleet_prune, fleet_read, fleet_write};
+use super::{fleet_prune, fleet_read, fleet_write, people};
 use crate::env::CallCx;
 use crate::error::Result;
 use crate::store::fleet::{Event, EventQuery, FleetChange, FleetStore, OperationRow, Owner, VmQuery, VmRow};
+use crate::store::people::{AuditRow, KeyRow, People, TokenRow, UserRow};
 use crate::store::retention::{Prune, Pruned};
-use crate::types::{EventSeq, OperationId, VmId, VmName};
+use crate::types::{EventSeq, KeyPrint, OperationId, TokenHash, VmId, VmName};
 
 /// A tombstone is a row of `vm` that has a `deleted`.
 const VERSION_1: &str = "
@@ -88,8 +89,50 @@ const VERSION_5: &str = "
 ALTER TABLE vm ADD COLUMN access TEXT NOT NULL DEFAULT '{}';
 ";
 
-pub(super) const SCHEMA: Schema =
-    Schema { application_id: 0x6d6e_666c, migrations: &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5] };
+/// People, and what they did. What was told of that is never unsaid.
+const VERSION_6: &str = "
+CREATE TABLE user (
+    name TEXT PRIMARY KEY,
+    role TEXT NOT NULL,
+    quota TEXT,
+    disabled INTEGER NOT NULL,
+    created INTEGER NOT NULL,
+    deleted INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE user_key (
+    print BLOB PRIMARY KEY CHECK (length(print) = 32),
+    user TEXT NOT NULL REFERENCES user (name),
+    line TEXT NOT NULL,
+    label TEXT NOT NULL,
+    created INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX user_key_user ON user_key (user, created);
+
+CREATE TABLE token (
+    hash BLOB PRIMARY KEY CHECK (length(hash) = 32),
+    id BLOB NOT NULL UNIQUE CHECK (length(id) = 16),
+    user TEXT NOT NULL REFERENCES user (name),
+    label TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    expires INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX token_user ON token (user, id);
+
+CREATE TABLE audit (
+    seq INTEGER PRIMARY KEY,
+    entry TEXT NOT NULL,
+    hash BLOB NOT NULL CHECK (length(hash) = 32)
+) STRICT;
+CREATE TRIGGER audit_stays BEFORE DELETE ON audit BEGIN SELECT raise(ABORT, 'an audit log only grows'); END;
+CREATE TRIGGER audit_stands BEFORE UPDATE ON audit BEGIN SELECT raise(ABORT, 'an audit log only grows'); END;
+";
+
+pub(super) const SCHEMA: Schema = Schema {
+    application_id: 0x6d6e_666c,
+    migrations: &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6],
+};
 
 /// A [`FleetStore`] in one SQLite file.
 ///
@@ -177,5 +220,42 @@ impl FleetStore for SqliteFleet {
     async fn prune(&self, cx: &CallCx, prune: &Prune) -> Result<Pruned> {
         let prune = *prune;
         self.0.write(cx, move |writer| fleet_prune::prune(writer, &prune)).await
+    }
+}
+
+#[async_trait]
+impl People for SqliteFleet {
+    async fn user(&self, cx: &CallCx, name: &Owner) -> Result<Option<UserRow>> {
+        let name = name.clone();
+        self.0.read(cx, move |reader| people::user(reader, &name)).await
+    }
+
+    async fn users(&self, cx: &CallCx, after: Option<&Owner>, limit: usize) -> Result<Vec<UserRow>> {
+        let after = after.cloned();
+        self.0.read(cx, move |reader| people::users(reader, after.as_ref(), limit)).await
+    }
+
+    async fn key(&self, cx: &CallCx, print: &KeyPrint) -> Result<Option<(KeyRow, UserRow)>> {
+        let print = *print;
+        self.0.read(cx, move |reader| people::key(reader, &print)).await
+    }
+
+    async fn keys(&self, cx: &CallCx, user: &Owner) -> Result<Vec<KeyRow>> {
+        let user = user.clone();
+        self.0.read(cx, move |reader| people::keys(reader, &user)).await
+    }
+
+    async fn token(&self, cx: &CallCx, hash: &TokenHash) -> Result<Option<(TokenRow, UserRow)>> {
+        let hash = *hash;
+        self.0.read(cx, move |reader| people::token(reader, &hash)).await
+    }
+
+    async fn tokens(&self, cx: &CallCx, user: &Owner) -> Result<Vec<TokenRow>> {
+        let user = user.clone();
+        self.0.read(cx, move |reader| people::tokens(reader, &user)).await
+    }
+
+    async fn audit(&self, cx: &CallCx, after: u64, limit: usize) -> Result<Vec<AuditRow>> {
+        self.0.read(cx, move |reader| people::audit(reader, after, limit)).await
     }
 }

@@ -4,7 +4,7 @@ use rusqlite::{Connection, ErrorCode, named_params};
 
 use super::column;
 use super::error::{Result, SqliteError};
-use super::fleet_read;
+use super::{fleet_read, people};
 use crate::error::ErrorKind;
 use crate::store::fleet::{FleetChange, Guard, NewEvent, OperationRow, OperationState, Owner, VmRow, Write};
 use crate::types::EventSeq;
@@ -21,10 +21,14 @@ pub(super) fn commit(writer: &Connection, change: &FleetChange) -> Result<EventS
             Write::UpdateOperation(row) => update_operation(writer, row)?,
         }
     }
+    for write in &change.people {
+        people::write(writer, write)?;
+    }
     after(writer, &change.guards)?;
     for event in &change.events {
         insert_event(writer, event)?;
     }
+    people::append(writer, &change.audit)?;
     fleet_read::last_event(writer)
 }
 
@@ -265,7 +269,7 @@ fn name_taken() -> SqliteError {
 }
 
 /// The columns of a constraint of uniqueness that was broken.
-fn taken(error: &rusqlite::Error) -> Option<String> {
+pub(super) fn taken(error: &rusqlite::Error) -> Option<String> {
     let rusqlite::Error::SqliteFailure(code, Some(text)) = error else { return None };
     let unique = matches!(
         code.extended_code,

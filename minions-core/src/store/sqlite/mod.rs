@@ -18,6 +18,7 @@ mod journal;
 mod lease;
 mod log;
 mod open;
+mod people;
 mod read;
 mod schema;
 #[cfg(test)]

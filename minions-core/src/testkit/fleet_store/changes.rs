@@ -43,7 +43,10 @@ pub async fn what_was_committed_reads_back_whole<S: FleetStore + ?Sized>(
         event(EventKind::Deleted),
     ];
     let writes = vec![Write::InsertVm(vm.clone()), Write::InsertOperation(operation.clone())];
-    let last = scene.commit(FleetChange { guards: Vec::new(), writes, events: events.clone() }).await.unwrap();
+    let last = scene
+        .commit(FleetChange { guards: Vec::new(), writes, events: events.clone(), ..FleetChange::default() })
+        .await
+        .unwrap();
     assert_eq!(scene.read(vm.id).await, Some(vm.clone()));
     assert_eq!(scene.store.operation(&cx(), id).await.unwrap(), Some(operation));
     let told = scene.store.events(&cx(), &EventQuery::all(Default::default(), 100)).await.unwrap();
@@ -74,6 +77,7 @@ pub async fn a_change_that_is_refused_leaves_nothing<S: FleetStore + ?Sized>(
             Write::InsertVm(scene.vm("bob", "fresh")),
         ],
         events: vec![deleted_event(&web)],
+        ..FleetChange::default()
     };
     refused(scene.commit(change).await, ErrorKind::AlreadyExists, "name_taken");
     assert_eq!(scene.read(web.id).await, Some(web));
@@ -95,6 +99,7 @@ pub async fn a_writer_that_read_an_older_row_is_refused<S: FleetStore + ?Sized>(
         guards: vec![guard.clone()],
         writes: vec![Write::UpdateVm(row)],
         events: Vec::new(),
+        ..FleetChange::default()
     };
     let first = VmRow { generation: Generation(2), ..read.clone() };
     scene.commit(change(first.clone())).await.expect("nothing was changed meanwhile");
@@ -173,6 +178,7 @@ pub async fn a_call_that_is_dropped_is_all_or_nothing<S: FleetStore + ?Sized>(
             guards: Vec::new(),
             writes: vec![Write::InsertVm(vm.clone())],
             events: vec![deleted_event(&vm)],
+            ..FleetChange::default()
         };
         let before = scene.store.last_event(&cx()).await.unwrap();
         let (store, cx) = (scene.store.clone(), cx());

@@ -3,6 +3,7 @@
 mod changes;
 mod events;
 mod names;
+mod people;
 mod prunes;
 mod quotas;
 mod reads;
@@ -11,9 +12,29 @@ mod rows;
 pub use changes::*;
 pub use events::*;
 pub use names::*;
+pub use people::*;
 pub use prunes::*;
 pub use quotas::*;
 pub use reads::*;
+
+/// Checks a store that is both a [`FleetStore`](crate::store::FleetStore) and the [`People`](crate::store::People) who are
+/// written with it: `people_suite!(name, async |folder| Arc::new(store))`, as with `fleet_store_suite!`.
+#[macro_export]
+macro_rules! people_suite {
+    ($name:ident, $make:expr) => {
+        $crate::__conformance_tests!(
+            $name,
+            fleet_store,
+            $make,
+            [
+                people_read_back_whole,
+                what_people_have_is_theirs_alone,
+                a_user_who_goes_leaves_nothing_but_a_name,
+                ctl_6_6_the_audit_log_is_a_chain_without_a_gap,
+            ]
+        );
+    };
+}
 
 /// Checks a [`FleetStore`](crate::store::FleetStore): `fleet_store_suite!(name, async |folder| Arc::new(store))`.
 ///

@@ -61,7 +61,7 @@ pub async fn a_name_rests_for_others_than_its_last_owner<S: FleetStore + ?Sized>
         let guard =
             Guard::NameRested { name: vm.name.clone(), owner: Owner(owner.to_owned()), since: UnixMillis(since) };
         let writes = vec![Write::InsertVm(scene.vm(owner, "web"))];
-        scene.commit(FleetChange { guards: vec![guard], writes, events: Vec::new() })
+        scene.commit(FleetChange { guards: vec![guard], writes, events: Vec::new(), ..FleetChange::default() })
     };
     refused(attempt("bob", 499).await, ErrorKind::AlreadyExists, "name_taken");
     refused(attempt("bob", 500).await, ErrorKind::AlreadyExists, "name_taken");

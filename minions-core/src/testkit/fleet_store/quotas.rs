@@ -23,6 +23,7 @@ pub async fn ctl_6_5_a_hundred_creates_at_a_quota_of_five_make_five<S: FleetStor
                 guards: vec![Guard::VmsAtMost { owner: vm.owner.clone(), limit: 5 }],
                 writes: vec![Write::InsertVm(vm)],
                 events: Vec::new(),
+                ..FleetChange::default()
             };
             match store.commit(&cx(), &change).await {
                 Ok(_) => true,
@@ -122,6 +123,7 @@ pub async fn quotas_are_checked_after_the_writes<S: FleetStore + ?Sized>(
             guards: vec![Guard::MemoryAtMost { owner: vm.owner.clone(), limit }],
             writes: vec![Write::UpdateVm(row)],
             events: Vec::new(),
+            ..FleetChange::default()
         }
     };
     refused(scene.commit(resize(ByteSize::bytes(limit.get() + 1))).await, ErrorKind::Exhausted, "quota");
