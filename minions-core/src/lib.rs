@@ -26,6 +26,8 @@ pub mod memory;
 pub mod mutant;
 pub mod network;
 pub mod node;
+#[cfg(feature = "proxy")]
+pub mod proxy;
 pub mod service;
 #[cfg(feature = "setup")]
 pub mod setup;
