@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 
 use super::caps::{Place, Sources};
+use super::gate::{Gate, Opened};
 use super::{App, serve};
 
 /// Largest head of a request.
@@ -36,6 +37,8 @@ pub(super) struct Connection {
     /// The name that it was opened for, in lower case.
     pub sni: Arc<str>,
     pub held: Held,
+    /// Set once it is no HTTP any more.
+    pub opened: Opened,
     /// How many requests have come over it.
     pub asked: Arc<AtomicU64>,
 }
@@ -98,9 +101,9 @@ async fn connection(app: Arc<App>, stream: TcpStream, peer: SocketAddr, door: Do
         tracing::debug!(%error, "a connection broke at once");
         return;
     }
-    let (client, asked) = (peer.ip(), Arc::default());
+    let (client, asked, opened) = (peer.ip(), Arc::default(), Opened::default());
     if door == Door::Http {
-        let connection = Connection { app, client, sni: Arc::from(""), held, asked };
+        let connection = Connection { app, client, sni: Arc::from(""), held, asked, opened };
         return one(connection, stream, door).await;
     }
     let accepting = TlsAcceptor::from(app.tls.clone()).accept(stream);
@@ -112,7 +115,7 @@ async fn connection(app: Arc<App>, stream: TcpStream, peer: SocketAddr, door: Do
     let session = stream.get_ref().1;
     let two = session.alpn_protocol() == Some(b"h2");
     let Some(sni) = session.server_name().map(|name| Arc::from(name.to_ascii_lowercase())) else { return };
-    let connection = Connection { app, client, sni, held, asked };
+    let connection = Connection { app, client, sni, held, asked, opened };
     match two {
         true => Box::pin(many(connection, stream)).await,
         false => one(connection, stream, door).await,
@@ -125,6 +128,7 @@ where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
 {
     let app = connection.app.clone();
+    let stream = Gate::new(stream, app.settings.body_idle, connection.opened.clone());
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder
         .timer(TokioTimer::new())
@@ -160,6 +164,8 @@ where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
 {
     let app = connection.app.clone();
+    // Its frames are read in one way.
+    connection.opened.set();
     let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())

@@ -5,6 +5,7 @@
 //! check.rs    whether a request may be looked at further   site.rs   which name it is for
 //! route/      names to VMs, as new as the service          serve.rs  one request, from its head to its answer
 //! headers.rs  what of a head crosses, either way           upstream/ connections into VMs
+//! gate/       requests that can be read in one way only    tunnel.rs what a connection becomes after an upgrade
 //! caps.rs     who may have how much                        page.rs   what people read
 //! ```
 
@@ -12,6 +13,7 @@ mod accept;
 mod caps;
 mod certs;
 mod check;
+mod gate;
 mod headers;
 mod page;
 mod route;

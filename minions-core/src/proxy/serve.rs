@@ -233,6 +233,7 @@ async fn forward(
             now.is_some_and(|now| now.epoch == route.epoch && now.wanted && now.admits(whose.as_ref()))
         };
         let idle = app.settings.tunnel_idle;
+        connection.opened.set();
         tokio::spawn(tunnel::carry(on_client, on_vm, idle, may, (connection.held, permit)));
         let (mut parts, _) = answer.into_parts();
         headers::outward(&mut parts.headers, &host);

@@ -1,6 +1,8 @@
 //! A whole service on the in-memory host behind the HTTPS proxy, and a client that can send anything.
 #![allow(dead_code, reason = "each test binary uses its own part of it")]
 
+pub mod played;
+
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
