@@ -127,3 +127,88 @@ async fn a_proxy_that_ends_lets_go_of_who_waits() {
     let _idle = front.tls(&format!("web.{DOMAIN}"), &[b"http/1.1"]).await.unwrap();
     tokio::time::timeout(std::time::Duration::from_secs(5), front.end()).await.expect("it ends");
 }
+
+fn location(reply: &Reply) -> String {
+    let line = reply.head.lines().find_map(|line| line.strip_prefix("location: "));
+    line.unwrap_or_else(|| panic!("leads nowhere: {reply:?}")).to_owned()
+}
+
+fn cookie(reply: &Reply) -> String {
+    let line = reply.head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).expect("a cookie");
+    for word in ["path=/", "secure", "httponly", "samesite=lax"] {
+        assert!(line.contains(word), "{line}");
+    }
+    // The rig's heads are in lower case, and the name's own spelling is fixed.
+    line.split(';').next().unwrap().replace("__host-minions", "__Host-minions")
+}
+
+/// Follows a way as a browser would: one step.
+async fn step(front: &Front, to: &str, headers: &str) -> Reply {
+    let rest = to.strip_prefix("https://").unwrap();
+    let (host, path) = rest.split_at(rest.find('/').unwrap());
+    front.ask(host, path, &format!("accept: text/html\r\n{headers}")).await
+}
+
+async fn log_in(front: &Front, query: &str, token: &str) -> Reply {
+    let body = format!("token={token}");
+    let text = format!(
+        "POST /login?{query} HTTP/1.1\r\nhost: {CONTROL}\r\norigin: https://{CONTROL}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    front.raw(CONTROL, text.as_bytes()).await
+}
+
+#[tokio::test]
+async fn ctl_4_7_people_log_in_once_and_each_vm_has_a_session_of_its_own() {
+    let front = Front::start().await;
+    for name in ["one", "two"] {
+        front.vm(new_vm(name)).await;
+    }
+    let url = |name: &str| format!("https://{name}.{DOMAIN}/a?b=c");
+    let to_login = location(&step(&front, &url("one"), "").await);
+    assert!(to_login.starts_with(&format!("https://{CONTROL}/login?host=one.{DOMAIN}&path=/a%3fb%3dc")), "{to_login}");
+    let page = step(&front, &to_login, "").await;
+    assert!(page.status == 200 && text(&page).contains("<form"), "{page:?}");
+    assert!(page.head.contains(&format!("form-action 'self' https://*.{DOMAIN};")), "{}", page.head);
+    let query = to_login.split_once('?').unwrap().1;
+    assert_eq!(log_in(&front, query, token(9).expose()).await.status, 403);
+    let elsewhere =
+        format!("POST /login HTTP/1.1\r\nhost: {CONTROL}\r\norigin: https://one.{DOMAIN}\r\nconnection: close\r\n\r\n");
+    let refused = front.raw(CONTROL, elsewhere.as_bytes()).await;
+    assert!(refused.status == 403 && text(&refused).contains("elsewhere"), "{refused:?}");
+    let entered = log_in(&front, query, token(1).expose()).await;
+    let control = cookie(&entered);
+    let code = location(&entered);
+    let handed = step(&front, &code, "").await;
+    assert_eq!((handed.status, location(&handed)), (303, url("one")));
+    assert_eq!(step(&front, &code, "").await.status, 403, "a code is good once");
+    let one = format!("cookie: {}\r\n", cookie(&handed));
+    assert_eq!(step(&front, &url("one"), &one).await.status, 200);
+    assert_eq!(step(&front, &url("two"), &one).await.status, 303, "a session is for one name");
+    assert_eq!(step(&front, &url("one"), &format!("cookie: {control}\r\n")).await.status, 303);
+    // Who is logged in at the control pages is not asked again.
+    let to_login = location(&step(&front, &url("two"), "").await);
+    let handed = location(&step(&front, &to_login, &format!("cookie: {control}\r\n")).await);
+    assert!(handed.starts_with(&format!("https://two.{DOMAIN}/.minions/auth?code=")), "{handed}");
+    // Somebody else is told that it is not theirs.
+    let bob = location(&log_in(&front, query, token(2).expose()).await);
+    let bob = format!("cookie: {}\r\n", cookie(&step(&front, &bob, "").await));
+    assert_eq!(step(&front, &url("one"), &bob).await.status, 403);
+    front.people.0.lock().unwrap().clear();
+    assert_eq!(step(&front, &url("one"), &one).await.status, 303, "a session ends with its token");
+}
+
+#[tokio::test]
+async fn a_link_logs_in_once_and_a_code_goes_to_vms_only() {
+    let front = Front::start().await;
+    front.vm(new_vm("one")).await;
+    let link = front.proxy.login_link(&edge::owner());
+    let entered = step(&front, &format!("{link}&host=one.{DOMAIN}"), "").await;
+    assert!(location(&entered).starts_with(&format!("https://one.{DOMAIN}/.minions/auth?code=")));
+    assert_eq!(step(&front, &link, "").await.status, 403);
+    for host in ["evil.example", CONTROL, DOMAIN, "one.box.test@evil", "a.one.box.test"] {
+        let link = front.proxy.login_link(&edge::owner());
+        let reply = step(&front, &format!("{link}&host={host}"), "").await;
+        assert!(reply.status == 200 && !reply.head.contains("location:"), "{host}: {reply:?}");
+    }
+}

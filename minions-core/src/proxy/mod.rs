@@ -6,6 +6,7 @@
 //! route/      names to VMs, as new as the service          serve.rs  one request, from its head to its answer
 //! headers.rs  what of a head crosses, either way           upstream/ connections into VMs
 //! gate/       requests that can be read in one way only    tunnel.rs what a connection becomes after an upgrade
+//! who.rs      who is visiting     login.rs, session.rs  how people say who they are
 //! caps.rs     who may have how much                        page.rs   what people read
 //! ```
 
@@ -15,9 +16,11 @@ mod certs;
 mod check;
 mod gate;
 mod headers;
+mod login;
 mod page;
 mod route;
 mod serve;
+mod session;
 mod site;
 mod tunnel;
 mod upstream;
@@ -36,7 +39,7 @@ pub use certs::{Certificate, Certificates, OwnCa};
 
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
-use crate::service::{DynAccounts, DynControlPlane};
+use crate::service::{Caller, DynAccounts, DynControlPlane};
 
 /// What an operator may set. [`Settings::new`] gives what is right for the open internet.
 #[derive(Clone, Debug)]
@@ -45,6 +48,8 @@ pub struct Settings {
     pub domain: String,
     /// Where the service's own pages are. Best a name outside `domain`.
     pub control: String,
+    /// The port at which browsers find HTTPS: in every address that the proxy sends somebody to.
+    pub port: u16,
     /// Most connections at a time.
     pub max_connections: usize,
     /// Most connections of one address at a time, or of one /64.
@@ -80,6 +85,7 @@ impl Settings {
         Self {
             domain: domain.into().to_ascii_lowercase(),
             control: control.into().to_ascii_lowercase(),
+            port: 443,
             max_connections: 50_000,
             max_per_source: 100,
             max_per_vm: 1000,
@@ -114,6 +120,7 @@ pub(crate) struct App {
     tls: Arc<rustls::ServerConfig>,
     routes: Arc<route::Routes>,
     pool: upstream::Pool,
+    sessions: session::Sessions,
     closing: watch::Sender<bool>,
 }
 
@@ -152,7 +159,8 @@ impl HttpsProxy {
                 return Err(Error::invalid(field, format!("{name} is no domain name")));
             }
         }
-        let names = site::Names { domain: settings.domain.clone(), control: settings.control.clone() };
+        let (domain, control) = (settings.domain.clone(), settings.control.clone());
+        let names = site::Names { domain, control, port: settings.port };
         let routes = route::Routes::new(plane.clone(), settings.routes, settings.stale);
         let pool = upstream::Pool::default();
         let sweep = (pool.clone(), routes.clone());
@@ -168,8 +176,16 @@ impl HttpsProxy {
         ];
         let tls = Arc::new(tls(certificates)?);
         let closing = watch::Sender::new(false);
-        let app = App { plane, accounts, env, names, settings, tls, routes, pool, closing };
+        let sessions = session::Sessions::new(env.clone());
+        let app = App { plane, accounts, env, names, settings, tls, routes, pool, sessions, closing };
         Ok(Self { app: Arc::new(app), _tasks: Arc::new(Tasks(tasks)) })
+    }
+
+    /// An address that logs its first visitor in as somebody whom another front door knows, once, within five minutes.
+    #[must_use]
+    pub fn login_link(&self, caller: &Caller) -> String {
+        let link = self.app.sessions.link(session::Whose::Known(caller.clone()));
+        format!("{}/login?link={link}", self.app.names.origin(&self.app.names.control))
     }
 
     /// Serves until `shutdown` ends: HTTPS on the first, on the second only the way to HTTPS. Then takes no new connection,

@@ -33,7 +33,15 @@ fn plain(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
-    headers.insert("referrer-policy", HeaderValue::from_static("no-referrer"));
+    headers.insert("referrer-policy", HeaderValue::from_static("same-origin"));
+}
+
+/// A form on this page may lead there too.
+pub(super) fn may_lead(headers: &mut HeaderMap, to: &str) {
+    let policy = POLICY.replace("form-action 'self'", &format!("form-action 'self' {to}"));
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
+        headers.insert(CONTENT_SECURITY_POLICY, policy);
+    }
 }
 
 /// A whole page around what is HTML already.

@@ -15,7 +15,7 @@ use super::check::{self, Refusal};
 use super::route::Route;
 use super::site::{self, Site};
 use super::upstream::{Inbound, Outbound, dial};
-use super::{headers, page, tunnel, who};
+use super::{headers, login, page, tunnel, who};
 use crate::error::{Error, ErrorKind};
 use crate::service::Caller;
 use crate::types::{VmName, VmState};
@@ -23,7 +23,7 @@ use crate::types::{VmName, VmState};
 type Answer = Response<Outbound>;
 
 /// Over plain HTTP there is only the way to HTTPS.
-pub(super) fn http(_connection: Connection, request: Request<Incoming>) -> Result<Answer, Infallible> {
+pub(super) fn http(connection: Connection, request: Request<Incoming>) -> Result<Answer, Infallible> {
     let (parts, _) = request.into_parts();
     let named = parts.headers.get_all(hyper::header::HOST).iter().collect::<Vec<_>>();
     let host = match named.as_slice() {
@@ -32,7 +32,7 @@ pub(super) fn http(_connection: Connection, request: Request<Incoming>) -> Resul
     };
     let Some(host) = host else { return Ok(page::tell(400, "Bad request", "a request has one Host header", false)) };
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    Ok(elsewhere(308, &format!("https://{host}{path}")))
+    Ok(elsewhere(308, &format!("{}{path}", connection.app.names.origin(&host))))
 }
 
 /// Sends a client to another place.
@@ -79,7 +79,7 @@ async fn decide(connection: Connection, host: String, request: Request<Incoming>
     let html = wants_html_of(&request);
     match app.names.site(&host) {
         Site::Unknown => page::tell(404, "Nothing here", "there is no such name here", html),
-        Site::Control => page::tell(404, "Nothing here", "there is no such page", html),
+        Site::Control => login::control(&connection, request).await,
         Site::Vm(name) => {
             if !app.routes.settle().await {
                 let text = "the service does not say what is where; try again in a moment";
@@ -98,16 +98,29 @@ fn wants_html_of(request: &Request<Incoming>) -> bool {
 async fn vm(connection: Connection, host: String, name: VmName, mut request: Request<Incoming>) -> Answer {
     let app = connection.app.clone();
     let html = wants_html_of(&request);
+    if request.uri().path().starts_with(login::OURS) {
+        return login::at_vm(&app, &host, &request);
+    }
     let token = who::take_token(request.headers_mut());
     let Some(route) = app.routes.find(&name) else {
         let text = format!("there is no VM {name}; make one: minions create {name}");
         return page::tell(404, "No such VM", &text, html);
     };
-    let visitor = match app.visitor(token.as_ref()).await {
+    // Whom nobody needs to know is not asked for.
+    let visitor = match (route.access.public, &token) {
+        (true, _) => Ok(None),
+        (false, Some(_)) => app.visitor(token.as_ref()).await,
+        (false, None) => app.logged_in(request.headers(), &host).await,
+    };
+    let visitor = match visitor {
         Ok(visitor) => visitor,
         Err(error) => return failed(&error, &name, html),
     };
     if !route.admits(visitor.as_ref()) {
+        if visitor.is_none() && token.is_none() && html {
+            let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+            return login::begin(&app, &host, path);
+        }
         return private(&name, visitor.as_ref(), html);
     }
     if let Some(answer) = asleep(&route, html) {

@@ -18,9 +18,16 @@ pub(super) enum Site {
 pub(super) struct Names {
     pub domain: String,
     pub control: String,
+    /// Where browsers find the proxy.
+    pub port: u16,
 }
 
 impl Names {
+    /// The beginning of an address: a host, and the port where that is not what everybody takes.
+    pub fn origin(&self, host: &str) -> String {
+        if self.port == 443 { format!("https://{host}") } else { format!("https://{host}:{}", self.port) }
+    }
+
     pub fn site(&self, host: &str) -> Site {
         if host == self.control {
             return Site::Control;
@@ -93,7 +100,8 @@ mod tests {
 
     #[test]
     fn a_name_leads_to_the_control_pages_or_to_one_vm_or_nowhere() {
-        let names = Names { domain: "box.example".into(), control: "minions.box.example".into() };
+        let names = Names { domain: "box.example".into(), control: "minions.box.example".into(), port: 8443 };
+        assert_eq!(names.origin("a.example"), "https://a.example:8443");
         assert_eq!(names.site("web.box.example"), Site::Vm("web".parse().unwrap()));
         assert_eq!(names.site("minions.box.example"), Site::Control);
         for host in
