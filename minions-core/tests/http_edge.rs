@@ -12,7 +12,7 @@ use minions_core::api::v1;
 use minions_core::http::client::{Endpoint, HttpControlPlane};
 use minions_core::http::server::{Access, Listener, routes};
 use minions_core::http::token::TokenTable;
-use minions_core::service::{ControlPlane, VmAction, VmRef};
+use minions_core::service::{Caller, ControlPlane, Directory, VmAction, VmRef};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -25,7 +25,19 @@ fn body(path: &str) -> Option<&'static str> {
         "/v1/images" => Some(
             r#"{"id":"img_0000000000000000000000000000000000000000000000000000000000000000","name":"x","root":"/x","kernel":"/x","initrd":"/x"}"#,
         ),
+        "/v1/users" => Some(r#"{"name":"eve"}"#),
+        "/v1/users/{user}/keys" => Some(r#"{"fingerprint":"SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}"#),
         _ => None,
+    }
+}
+
+/// What nobody but an admin may ask.
+fn of_admins(method: &str, path: &str) -> bool {
+    match path {
+        "/v1/images" | "/v1/images/{id}" => method != "GET",
+        "/v1/users" | "/v1/audit" => true,
+        "/v1/users/{user}" => method != "GET",
+        _ => false,
     }
 }
 
@@ -46,7 +58,14 @@ async fn ctl_6_1_every_route_decides_by_its_caller() {
         } else {
             path.replace("{id}", &operation.id.to_string())
         };
-        let body = if route.method == "GET" { None } else { body(route.path) };
+        let user = v1::AddUser { name: owner().owner.0.parse().unwrap(), admin: false };
+        edge.accounts.add_user(&Caller::admin("ops"), &user).await.unwrap();
+        let path = path.replace("{user}", &owner().owner.0).replace("{token}", "tok_00000000000000000000000001");
+        let body = match (route.method, route.path) {
+            ("GET", _) => None,
+            ("POST", "/v1/users/{user}/keys") => Some(r#"{"key":"none"}"#),
+            (_, path) => body(path),
+        };
         let what = format!("{} {}", route.method, route.path);
         let send = |who| edge.ask(who, route.method, &path, body);
 
@@ -68,8 +87,14 @@ async fn ctl_6_1_every_route_decides_by_its_caller() {
                 assert_eq!((stranger.status, stranger.problem()), (404, absent.clone()), "{what}");
             }
             "/v1/operations/{id}" => assert_eq!(stranger.status, 404, "{what}"),
-            "/v1/images" if route.method == "POST" => assert_eq!(stranger.status, 403, "{what}"),
-            "/v1/images/{id}" => assert_eq!(stranger.status, 403, "{what}"),
+            path if of_admins(route.method, path) => assert_eq!(stranger.status, 403, "{what}"),
+            path if path.contains("{user}") => {
+                assert_eq!(
+                    (stranger.status, stranger.problem().reason.as_deref()),
+                    (404, Some("user_unknown")),
+                    "{what}"
+                );
+            }
             _ => {
                 assert!(stranger.status < 300, "{what}: {stranger:?}");
                 let text = String::from_utf8_lossy(&stranger.body);
@@ -94,8 +119,7 @@ async fn ctl_6_1_every_route_decides_by_its_caller() {
 
         for (who, token) in [("owner", &edge.owner), ("admin", &edge.admin)] {
             let reply = send(Some(token)).await;
-            let denied = route.path.starts_with("/v1/images") && route.method != "GET" && who == "owner";
-            if denied {
+            if of_admins(route.method, route.path) && who == "owner" {
                 assert_eq!(reply.status, 403, "{what} as {who}");
             } else {
                 assert!(![401, 403].contains(&reply.status), "{what} as {who}: {reply:?}");

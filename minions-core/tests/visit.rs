@@ -11,7 +11,7 @@ use edge::{Edge, new_vm, other, owner};
 use minions_core::ErrorKind;
 use minions_core::api::v1;
 use minions_core::guest::client::forward;
-use minions_core::service::{Caller, ControlPlane, VmAction, VmRef};
+use minions_core::service::{Caller, ControlPlane, Directory, VmAction, VmRef};
 use minions_core::types::VmId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -154,6 +154,10 @@ async fn only_an_admin_creates_for_somebody_else() {
     let refused = edge.plane.create(&other(), &request, None).await.unwrap_err();
     assert_eq!((refused.kind(), refused.reason()), (ErrorKind::Denied, Some("forbidden")));
     let plane: Plane = edge.plane.clone();
+    let nobody = plane.create(&Caller::admin("ops"), &request, None).await.unwrap_err();
+    assert_eq!((nobody.kind(), nobody.reason()), (ErrorKind::NotFound, Some("user_unknown")));
+    let user = v1::AddUser { name: owner().owner.0.parse().unwrap(), admin: false };
+    edge.accounts.add_user(&Caller::admin("ops"), &user).await.unwrap();
     let operation = plane.create(&Caller::admin("ops"), &request, None).await.unwrap();
     done(&plane, &Caller::admin("ops"), operation).await;
     assert_eq!(plane.vm(&owner(), &"web".parse().unwrap()).await.unwrap().owner, owner().owner.0);

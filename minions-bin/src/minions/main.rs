@@ -11,6 +11,7 @@ mod kernels;
 mod life;
 mod output;
 mod pace;
+mod people;
 mod place;
 mod secret;
 mod serve;
@@ -93,7 +94,11 @@ async fn run(cli: Cli, output: &Output, environment: Environment) -> Result<Exit
         Verb::Disk(cli::Disk::List) => life::disk::list(&client()?, output).await,
         Verb::Disk(cli::Disk::Delete(args)) => life::disk::delete(&client()?, output, &args).await,
         Verb::Host(cli::Host::Status) => service::host::run(&client()?, output).await,
-        Verb::Token(verb) => service::token::run(output, verb),
+        Verb::User(verb) => people::user(&client()?, output, verb).await,
+        Verb::Key(verb) => people::key(&client()?, output, verb).await,
+        Verb::Quota(verb) => people::quota(&client()?, output, verb).await,
+        Verb::Audit(args) => people::audit(&client()?, output, &args).await,
+        Verb::Token(verb) => people::token(client, output, verb).await,
         Verb::Context(verb) => service::context::run(output, verb, global, &environment),
         Verb::Serve(args) => serve::run(global, &args, &environment).await,
         Verb::Init(args) => service::init::run(output, global, &args, &environment).await,

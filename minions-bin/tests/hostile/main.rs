@@ -9,6 +9,7 @@
 mod corpus;
 mod liar;
 mod pending;
+mod people;
 mod server;
 mod terminal;
 
@@ -93,7 +94,33 @@ fn rows(verb: &str, dir: &Path) -> Vec<Row> {
         "kernel delete" => vec![run(&["kernel", "delete", &hostile], false)],
         "image delete" => vec![run(&["image", "delete", &hostile], false)],
         "host status" => vec![run(&["host", "status"], true)],
-        "token create" => vec![run(&["token", "create", &hostile, "--file", &path("tokens")], false)],
+        "token create" => vec![
+            run(&["token", "create", &hostile, "--file", &path("tokens")], false),
+            run(&["token", "create", "--user", "ada"], true),
+            run(&["token", "create", "--user", &hostile], false),
+        ],
+        "token list" => vec![run(&["token", "list", "--user", "ada"], true)],
+        "token delete" => {
+            let delete = ["token", "delete", "--user", "ada", "tok_00000000000000000000000001"];
+            vec![run(&delete, false), run(&["token", "delete", &hostile], false)]
+        }
+        "user add" => vec![run(&["user", "add", "ada"], true), run(&["user", "add", &hostile], false)],
+        "user list" => vec![run(&["user", "list"], true)],
+        "user update" => vec![run(&["user", "update", "ada", "--disable"], true)],
+        "user delete" => vec![run(&["user", "delete", "ada", "--yes"], false)],
+        "key add" => vec![
+            run(&["key", "add", "--user", "ada", &path("key.pub")], true),
+            run(&["key", "add", &path("evil.toml")], false),
+            run(&["key", "add", &hostile], false),
+        ],
+        "key list" => vec![run(&["key", "list", "--user", "ada"], true)],
+        "key delete" => vec![
+            run(&["key", "delete", "--user", "ada", &format!("SHA256:{}", "A".repeat(43))], false),
+            run(&["key", "delete", &hostile], false),
+        ],
+        "quota show" => vec![run(&["quota", "show", "ada"], false), run(&["quota", "show", &hostile], false)],
+        "quota set" => vec![run(&["quota", "set", "ada", "--vms", "1"], false)],
+        "audit" => vec![run(&["audit"], true)],
         "context list" => vec![run(&["context", "list"], false)],
         "context add" => vec![run(&["context", "add", &hostile, "--server", "http://127.0.0.1:1"], false)],
         "context use" | "context remove" => vec![run(&["context", &verb[8..], &hostile], false)],
@@ -144,6 +171,8 @@ impl Lab {
         let quoted = evil.replace('\\', "\\\\").replace('"', "\\\"");
         let toml = format!("[daemon]\nbackend = \"auto\"\n\n[{}]\n\"{quoted}\" = 1\n", "log");
         std::fs::write(dir.path().join("evil.toml"), toml).unwrap();
+        let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS";
+        std::fs::write(dir.path().join("key.pub"), key).unwrap();
         let contexts = dir.path().join("minions/contexts.toml");
         std::fs::create_dir(contexts.parent().unwrap()).unwrap();
         std::fs::write(contexts, format!("[contexts.\"{quoted}\"]\nserver = \"{quoted}\"\n")).unwrap();

@@ -28,7 +28,7 @@ pub struct Hostile {
 }
 
 impl Hostile {
-    fn judge(&self) -> Result<()> {
+    pub fn judge(&self) -> Result<()> {
         if self.refuses.load(Ordering::Acquire) {
             return Err(Error::new(ErrorKind::Denied, evil()).with_field(evil()));
         }
@@ -241,7 +241,7 @@ pub fn serve(socket: &Path) -> Arc<Hostile> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async move {
             let settings = Settings { version: evil(), admin_uids: vec![uid], ..Settings::default() };
-            let server = ApiServer::new(plane, settings);
+            let server = ApiServer::with_people(plane.clone(), plane.clone(), plane, settings);
             let listener = Listener::unix(&path).unwrap();
             ready.send(()).unwrap();
             server.serve(vec![listener], std::future::pending()).await;

@@ -6,7 +6,7 @@ use crate::env::CallCx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::fleet::DynFleetStore;
 use crate::store::{OperationRow, VmRow};
-use crate::types::{OperationId, VmId};
+use crate::types::{OperationId, TokenScope, VmId};
 
 /// A row that the caller may touch. Made only here.
 #[derive(Debug)]
@@ -36,19 +36,20 @@ impl Authz {
             VmRef::Name(name) => self.store.vm_by_name(cx, name).await?,
         };
         let row = row.filter(|row| may(Some(caller), row, Right::See)).ok_or_else(no_vm)?;
-        match may(Some(caller), &row, right) {
-            true => Ok(OwnedVm(row)),
+        if !may(Some(caller), &row, right) {
             // They see it, so that to hide it would be a lie.
-            false => {
-                Err(Error::new(ErrorKind::Denied, "only the owner of the VM may do this").with_reason("forbidden"))
-            }
+            let message = "only the owner of the VM may do this";
+            return Err(Error::new(ErrorKind::Denied, message).with_reason("forbidden"));
         }
+        within(caller, right).map(|()| OwnedVm(row))
     }
 
     /// The VM, where a visitor of a front door may reach it; otherwise it is as if it were not there.
     pub(super) async fn visited(&self, cx: &CallCx, visitor: Option<&Caller>, vm: VmId) -> Result<OwnedVm> {
         let row = self.store.vm(cx, vm).await?;
-        row.filter(|row| may(visitor, row, Right::Visit)).map(OwnedVm).ok_or_else(no_vm)
+        let row = row.filter(|row| may(visitor, row, Right::Visit)).ok_or_else(no_vm)?;
+        visitor.map_or(Ok(()), |visitor| within(visitor, Right::Visit))?;
+        Ok(OwnedVm(row))
     }
 
     /// An operation, if it is the caller's to see.
@@ -58,15 +59,34 @@ impl Authz {
             .ok_or_else(|| Error::not_found("there is no such operation"))
     }
 
-    /// The caller runs this service.
+    /// The caller's token lets them change things.
+    pub(super) fn full(caller: &Caller) -> Result<()> {
+        within(caller, Right::Change)
+    }
+
+    /// The caller runs this service, and may change it.
     pub(super) fn admin(caller: &Caller) -> Result<()> {
         match caller.role {
-            Role::Admin => Ok(()),
+            Role::Admin => Self::full(caller),
             Role::Tenant | Role::Edge => {
                 Err(Error::new(ErrorKind::Denied, "only an admin of the service may do this").with_reason("forbidden"))
             }
         }
     }
+}
+
+/// Whether the caller's token goes as far as this.
+fn within(caller: &Caller, right: Right) -> Result<()> {
+    let least = match right {
+        Right::See => TokenScope::Read,
+        Right::Visit | Right::Enter => TokenScope::Enter,
+        Right::Change => TokenScope::Full,
+    };
+    if caller.scope >= least {
+        return Ok(());
+    }
+    let message = "this token does not go as far as that; use one of a larger scope";
+    Err(Error::new(ErrorKind::Denied, message).with_reason("scope"))
 }
 
 fn no_vm() -> Error {
@@ -80,8 +100,10 @@ pub(super) enum Right {
     See,
     /// To reach one of its ports through a front door.
     Visit,
-    /// To change it, and to enter it.
-    Own,
+    /// To run something in it, and to see what it prints.
+    Enter,
+    /// To change it.
+    Change,
 }
 
 /// The one table of rights to a VM. `None` is anybody.
@@ -97,7 +119,7 @@ fn may(caller: Option<&Caller>, row: &VmRow, right: Right) -> bool {
             match right {
                 Right::See => shared,
                 Right::Visit => shared || row.access.public,
-                Right::Own => false,
+                Right::Enter | Right::Change => false,
             }
         }
     }

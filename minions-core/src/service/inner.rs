@@ -5,21 +5,28 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, OnceCell, watch};
 
+use super::audit::{self, Refusals};
+use super::caller::Caller;
 use super::convert;
+use super::limits::Quota;
 use super::local::ServiceConfig;
 use super::waiters::Waiters;
 use crate::api::v1;
 use crate::env::{CallCx, Env};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::node::{DynNode, NodeInfo, NodeVm, Settled};
-use crate::store::VmRow;
 use crate::store::fleet::DynFleetStore;
+use crate::store::people::DynPeople;
+use crate::store::{FleetChange, Owner, VmRow};
 use crate::types::{EventSeq, Goal, VmId, VmState};
 
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) store: DynFleetStore,
     pub(super) node: DynNode,
+    /// Who has a quota of their own.
+    pub(super) people: Option<DynPeople>,
+    pub(super) refusals: Refusals,
     pub(super) env: Env,
     pub(super) config: ServiceConfig,
     pub(super) push: Notify,
@@ -42,9 +49,17 @@ struct Reports {
 }
 
 impl Inner {
-    pub(super) fn new(store: DynFleetStore, node: DynNode, env: Env, config: ServiceConfig) -> Self {
+    pub(super) fn new(
+        store: DynFleetStore,
+        people: Option<DynPeople>,
+        node: DynNode,
+        env: Env,
+        config: ServiceConfig,
+    ) -> Self {
         Self {
             store,
+            people,
+            refusals: Refusals::default(),
             node,
             env,
             config,
@@ -60,6 +75,39 @@ impl Inner {
     /// at that time is worth nothing.
     pub(super) async fn able(&self, cx: &CallCx) -> Result<&NodeInfo> {
         self.able.get_or_try_init(|| self.node.info(cx)).await
+    }
+
+    /// What an owner may have in all: their own quota, or everybody's.
+    pub(super) async fn quota(&self, owner: &Owner) -> Result<Quota> {
+        let Some(people) = &self.people else { return Ok(self.config.quota) };
+        let user = people.user(&CallCx::new("quota", self.config.store_limit), owner).await?;
+        Ok(user.and_then(|user| user.quota).unwrap_or(self.config.quota))
+    }
+
+    /// Where people are kept, nobody is given anything who has no account.
+    pub(super) async fn account(&self, owner: &Owner) -> Result<()> {
+        let Some(people) = &self.people else { return Ok(()) };
+        let user = people.user(&CallCx::new("account", self.config.store_limit), owner).await?;
+        if user.is_some_and(|user| user.deleted.is_none()) {
+            return Ok(());
+        }
+        let message = format!("there is no user {owner}; add one: minions user add {owner}");
+        Err(Error::not_found(message).with_reason("user_unknown").with_field("owner"))
+    }
+
+    /// Tells the audit log that somebody was refused, unless it has heard that often enough.
+    pub(super) async fn refused(&self, caller: &Caller, action: &str, target: String, error: &Error) {
+        let now = self.env.clock.wall();
+        if !self.refusals.keep(&caller.owner, now) {
+            return;
+        }
+        let outcome = error.reason().unwrap_or(error.kind().as_str());
+        let entry = audit::entry(caller, action, target, outcome, now);
+        let change = FleetChange { audit: vec![entry], ..FleetChange::default() };
+        let cx = CallCx::new("audit", self.config.store_limit);
+        if let Err(error) = self.store.commit(&cx, &change).await {
+            tracing::warn!(who = %caller.owner, action, error = %error.chain(), "a refusal is not in the audit log");
+        }
     }
 
     fn reports(&self) -> MutexGuard<'_, Reports> {

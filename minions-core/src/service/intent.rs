@@ -1,6 +1,7 @@
 //! An admitted request becomes one transaction. Pure: ids and times come in.
 
 use super::admit::{Denied, Intent, Record, admit, hardens};
+use super::audit;
 use super::caller::Caller;
 use super::control_plane::VmAction;
 use super::limits::{self, Quota};
@@ -8,7 +9,7 @@ use crate::api::v1;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mutant::{Mutant, planted};
 use crate::store::{
-    Access, EventKind, FleetChange, Guard, NewEvent, OperationRow, OperationState, Owner, VmRow, Write,
+    Access, EventKind, FleetChange, Guard, NewAudit, NewEvent, OperationRow, OperationState, Owner, VmRow, Write,
 };
 use crate::types::{
     ByteSize, Generation, Goal, ImageId, OperationId, OperationVerb, StopHow, UnixMillis, VmId, VmName, VmSpec,
@@ -85,7 +86,8 @@ pub(super) fn create(
         writes.push(Write::UpdateVm(taken(&origin)));
     }
     writes.extend([Write::InsertVm(row), Write::InsertOperation(operation.clone())]);
-    (FleetChange { guards, writes, events, ..FleetChange::default() }, operation)
+    let audit = told(request, &operation, name);
+    (FleetChange { guards, writes, events, audit, ..FleetChange::default() }, operation)
 }
 
 /// The tombstone, when its data disk is another's.
@@ -193,7 +195,8 @@ pub(super) fn change(
         events.push(event(&row, request.now, ended_event(&operation)));
     }
     writes.push(Write::InsertOperation(operation.clone()));
-    Ok((FleetChange { guards, writes, events, ..FleetChange::default() }, operation))
+    let audit = told(request, &operation, &old.name);
+    Ok((FleetChange { guards, writes, events, audit, ..FleetChange::default() }, operation))
 }
 
 fn how(stop: &v1::StopVm) -> StopHow {
@@ -239,6 +242,12 @@ fn operation(request: &Request<'_>, verb: OperationVerb, row: &VmRow) -> Operati
         created: request.now,
         ended: None,
     }
+}
+
+/// The audit log's entry, in the transaction that makes it true.
+fn told(request: &Request<'_>, operation: &OperationRow, name: &VmName) -> Vec<NewAudit> {
+    let target = format!("{name} {}", operation.vm);
+    vec![audit::entry(request.caller, operation.verb.as_str(), target, "ok", request.now)]
 }
 
 fn accepted(request: &Request<'_>, operation: &OperationRow, row: &VmRow) -> NewEvent {

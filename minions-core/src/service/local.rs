@@ -22,6 +22,7 @@ use crate::guest::GuestIoBox;
 use crate::hypervisor::ConsoleBox;
 use crate::node::DynNode;
 use crate::store::fleet::DynFleetStore;
+use crate::store::people::DynPeople;
 use crate::store::{EventQuery, FleetChange, Guard, OperationRow, OperationState, Owner, VmQuery, VmRow, Write};
 use crate::types::{EventSeq, Goal, ImageBundle, ImageId, OperationId, StateReason, UserName, VmId, VmSpec};
 
@@ -73,7 +74,29 @@ impl LocalControlPlane {
     /// Begins to push, to follow and to forget.
     #[must_use]
     pub fn start(store: DynFleetStore, node: DynNode, env: Env, config: ServiceConfig) -> Arc<Self> {
-        let inner = Arc::new(Inner::new(store.clone(), node, env, config));
+        Self::begin(store, None, node, env, config)
+    }
+
+    /// The same, for people that the store keeps: whoever shall own something has an account, and may have a quota.
+    #[must_use]
+    pub fn start_with_people(
+        store: DynFleetStore,
+        people: DynPeople,
+        node: DynNode,
+        env: Env,
+        config: ServiceConfig,
+    ) -> Arc<Self> {
+        Self::begin(store, Some(people), node, env, config)
+    }
+
+    fn begin(
+        store: DynFleetStore,
+        people: Option<DynPeople>,
+        node: DynNode,
+        env: Env,
+        config: ServiceConfig,
+    ) -> Arc<Self> {
+        let inner = Arc::new(Inner::new(store.clone(), people, node, env, config));
         let tasks = [
             tokio::spawn(push::push(inner.clone())).abort_handle(),
             tokio::spawn(follow::follow(inner.clone())).abort_handle(),
@@ -142,7 +165,7 @@ impl LocalControlPlane {
 
     /// The tombstone whose data disk a new VM of the caller's takes over: the caller's own, an admin's too.
     async fn origin(&self, caller: &Caller, from: VmId) -> Result<VmRow> {
-        let owned = self.authz.vm(&self.cx("origin"), caller, &VmRef::Id(from), Right::Own).await;
+        let owned = self.authz.vm(&self.cx("origin"), caller, &VmRef::Id(from), Right::Change).await;
         let row = owned.as_ref().map(|owned| owned.row().clone());
         row.ok().filter(|row| row.owner == caller.owner).ok_or_else(|| super::admit::Denied::NoDisk.error())
     }
@@ -202,8 +225,9 @@ impl LocalControlPlane {
 /// Whose a new VM shall be.
 fn owner_of(caller: &Caller, request: &v1::CreateVm) -> Result<Owner> {
     if caller.role == super::Role::Edge {
-        return Authz::admin(caller).map(|()| caller.owner.clone());
+        Authz::admin(caller)?;
     }
+    Authz::full(caller)?;
     let Some(owner) = &request.owner else { return Ok(caller.owner.clone()) };
     if *owner != caller.owner.0 {
         Authz::admin(caller)?;
@@ -253,9 +277,12 @@ impl ControlPlane for LocalControlPlane {
             None => None,
         };
         let made = Made { owner: owner_of(caller, request)?, spec, access: limits::access(request)?, origin };
+        if made.owner != caller.owner {
+            self.inner.account(&made.owner).await?;
+        }
         let context = self.request(caller, key, hash);
-        let (id, quota) = (self.inner.env.vm_id(), &self.inner.config.quota);
-        let (change, operation) = intent::create(&context, id, request.name.name(), made, quota);
+        let (id, quota) = (self.inner.env.vm_id(), self.inner.quota(&made.owner).await?);
+        let (change, operation) = intent::create(&context, id, request.name.name(), made, &quota);
         match self.commit(change).await {
             Ok(()) => Ok(convert::operation(&operation)),
             // The same key came twice at the same time, and the other one won: the key, or the name.
@@ -275,13 +302,19 @@ impl ControlPlane for LocalControlPlane {
     ) -> Result<v1::Operation> {
         loop {
             let cx = self.cx("act");
-            let owned = self.authz.vm(&cx, caller, vm, Right::Own).await;
+            let owned = self.authz.vm(&cx, caller, vm, Right::Change).await;
             // By name, a repeated destroy finds nothing any more: its key still finds what it did.
             let hash = intent::fingerprint(intent::verb(action), None, &(vm.to_string(), action))?;
             if let Some(row) = self.repeated(caller, key, hash).await? {
                 return Ok(convert::operation(&row));
             }
-            let owned = owned?;
+            let owned = match owned {
+                Ok(owned) => owned,
+                Err(error) => {
+                    self.inner.refused(caller, intent::verb(action).as_str(), vm.to_string(), &error).await;
+                    return Err(error);
+                }
+            };
             if let VmAction::Resize(resize) = action {
                 let host = self.inner.able(&CallCx::new("resize", self.inner.config.node_limit)).await?;
                 let spec = &owned.row().spec;
@@ -302,7 +335,7 @@ impl ControlPlane for LocalControlPlane {
                 action,
                 self.inner.met(owned.row()),
                 base,
-                &self.inner.config.quota,
+                &self.inner.quota(&owned.row().owner).await?,
             )?;
             match self.commit(change).await {
                 Ok(()) => return Ok(convert::operation(&operation)),
@@ -389,7 +422,7 @@ impl ControlPlane for LocalControlPlane {
     }
 
     async fn open(&self, caller: &Caller, vm: &VmRef, call: &GuestCall) -> Result<GuestIoBox> {
-        let owned = self.authz.vm(&self.cx("open"), caller, vm, Right::Own).await?;
+        let owned = self.authz.vm(&self.cx("open"), caller, vm, Right::Enter).await?;
         call.check()?;
         if !call.for_tenant() {
             return Err(Error::new(ErrorKind::Denied, "this call is the host's alone").with_reason("forbidden"));
@@ -409,13 +442,13 @@ impl ControlPlane for LocalControlPlane {
     }
 
     async fn console_log(&self, caller: &Caller, vm: &VmRef, max: usize) -> Result<Vec<u8>> {
-        let owned = self.authz.vm(&self.cx("console_log"), caller, vm, Right::Own).await?;
+        let owned = self.authz.vm(&self.cx("console_log"), caller, vm, Right::Enter).await?;
         let cx = CallCx::new("console_log", self.inner.config.node_limit);
         self.inner.node.console_log(&cx, owned.row().id, max.min(MAX_LOG)).await
     }
 
     async fn console(&self, caller: &Caller, vm: &VmRef, tail: usize) -> Result<ConsoleBox> {
-        let owned = self.authz.vm(&self.cx("console"), caller, vm, Right::Own).await?;
+        let owned = self.authz.vm(&self.cx("console"), caller, vm, Right::Enter).await?;
         let row = owned.row();
         if !matches!(row.goal, Goal::Running { .. }) || row.failure.is_some() {
             let message = format!("the VM is not running; start it: minions start {}", row.name);

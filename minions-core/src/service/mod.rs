@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod admit;
+mod audit;
 mod authz;
 pub mod caller;
 pub mod control_plane;
@@ -13,14 +14,16 @@ mod inner;
 mod intent;
 mod limits;
 mod local;
+mod local_accounts;
 mod push;
 mod waiters;
 
 pub use crate::hypervisor::ConsoleBox;
-pub use accounts::{Accounts, DynAccounts};
+pub use accounts::{Accounts, Directory, DynAccounts, DynDirectory};
 pub use caller::{Caller, Role};
 pub use control_plane::{ControlPlane, DynControlPlane, IdempotencyKey, VmAction, VmRef};
 pub use discreet::Discreet;
 pub use forget::Retention;
 pub use limits::{Defaults, Quota};
 pub use local::{LocalControlPlane, ServiceConfig};
+pub use local_accounts::LocalAccounts;

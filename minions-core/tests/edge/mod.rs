@@ -15,7 +15,7 @@ use minions_core::http::server::{ApiServer, Listener, Settings};
 use minions_core::http::token::{Token, TokenTable};
 use minions_core::memory::InMemoryHost;
 use minions_core::node::LocalNode;
-use minions_core::service::{Caller, ControlPlane, LocalControlPlane, ServiceConfig};
+use minions_core::service::{Caller, ControlPlane, LocalAccounts, LocalControlPlane, ServiceConfig};
 use minions_core::storage::Storage;
 use minions_core::store::sqlite::{SqliteFleet, SqliteJournal};
 use minions_core::store::{FleetChange, FleetStore, LeasePool, Prune, Write};
@@ -37,6 +37,7 @@ const POOL: LeasePool = LeasePool {
 /// The service, its server, and who may come in.
 pub struct Edge {
     pub plane: Arc<LocalControlPlane>,
+    pub accounts: Arc<LocalAccounts>,
     pub fleet: Arc<SqliteFleet>,
     pub server: ApiServer,
     pub address: SocketAddr,
@@ -85,7 +86,9 @@ impl Edge {
         };
         let fleet = Arc::new(SqliteFleet::open(dir.path().join("fleet.db")).await.unwrap());
         let node = LocalNode::start(HostId::from_bits(1), ports, env.clone(), EngineConfig::default()).await.unwrap();
-        let plane = LocalControlPlane::start(fleet.clone(), node, env.clone(), ServiceConfig::default());
+        let (people, service) = (fleet.clone(), ServiceConfig::default());
+        let accounts = Arc::new(LocalAccounts::new(fleet.clone(), people.clone(), env.clone(), service.store_limit));
+        let plane = LocalControlPlane::start_with_people(fleet.clone(), people, node, env.clone(), service);
 
         let token = || Token::of(&env.ids.next_secret());
         let (mine, other_token, admin) = (token(), token(), token());
@@ -93,7 +96,7 @@ impl Edge {
             .map(|(caller, token)| TokenTable::line(&caller, &token.hash()));
         let mut settings = Settings { admin_uids: vec![own_uid(&dir)], ..Settings::default() };
         change(&mut settings);
-        let server = ApiServer::new(plane.clone(), settings);
+        let server = ApiServer::with_people(plane.clone(), accounts.clone(), accounts.clone(), settings);
         server.set_tokens(TokenTable::parse(&lines.join("\n")).unwrap());
         let any: SocketAddr = (Ipv4Addr::LOCALHOST, 0).into();
         let socket = dir.path().join("minions.sock");
@@ -116,6 +119,7 @@ impl Edge {
         let (end, served) = (Some(end), Some(served));
         Self {
             plane,
+            accounts,
             fleet,
             server,
             address,

@@ -7,6 +7,7 @@ mod image;
 mod inside;
 mod kernel;
 mod life;
+mod people;
 mod service;
 
 use std::path::PathBuf;
@@ -24,7 +25,8 @@ pub use kernel::Kernel;
 pub use life::{
     Act, Create, Destroy, Expose, List, One, Rebase, Rename, Resize, Share, Stop, Wait, WaitFor, Waiting, With,
 };
-pub use service::{Config, Context, Doctor, Events, Host, Init, Place, Serve, Token};
+pub use people::{Audit, Key, Quota, Scope, Token, User};
+pub use service::{Config, Context, Doctor, Events, Host, Init, Place, Serve};
 
 /// Instant VMs on hosts you own.
 #[derive(Debug, Parser)]
@@ -187,6 +189,20 @@ Examples:
     /// The machine that VMs run on
     #[command(subcommand)]
     Host(Host),
+    /// Users: who has an account
+    #[command(subcommand)]
+    User(User),
+    /// Keys: what users log in with over SSH
+    #[command(subcommand)]
+    Key(Key),
+    /// Quotas: what users may have in all
+    #[command(subcommand)]
+    Quota(Quota),
+    /// Show who did what, and who was refused
+    #[command(
+        after_help = "Each entry's hash is made over the one before: see --json.\n\nExamples:\n  minions audit\n  minions audit --after 1000 --json"
+    )]
+    Audit(Audit),
     /// Tokens: who may come in over TCP
     #[command(subcommand)]
     Token(Token),

@@ -12,24 +12,6 @@ pub enum Host {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Token {
-    /// Make a token: prints it once, and adds its hash to a token file
-    #[command(after_help = "Examples:
-  minions token create alice --file /etc/minions/tokens > alice.token
-  kill -HUP $(cat /srv/minions/minions.pid)      makes the service read the file again")]
-    Create {
-        /// Whose it is
-        owner: String,
-        /// Sees and changes everything
-        #[arg(long)]
-        admin: bool,
-        /// The token file that the service's configuration names
-        #[arg(long)]
-        file: PathBuf,
-    },
-}
-
-#[derive(Debug, Subcommand)]
 pub enum Context {
     /// List them, and which is in use
     #[command(

@@ -10,9 +10,9 @@ use minions_core::error::{Error, ErrorKind, Result};
 use minions_core::host::preflight::{Finding, FindingStatus};
 use minions_core::network::DynNetwork;
 use minions_core::node::LocalNode;
-use minions_core::service::{Defaults, LocalControlPlane, Quota, Retention, ServiceConfig};
+use minions_core::service::{Defaults, LocalAccounts, LocalControlPlane, Quota, Retention, ServiceConfig};
 use minions_core::store::sqlite::{SqliteFleet, SqliteJournal};
-use minions_core::store::{Journal, LeasePool};
+use minions_core::store::{Journal, LeasePool, People};
 
 use super::{Folder, memory, real};
 
@@ -32,6 +32,7 @@ pub struct Parts {
 /// A running service.
 pub struct World {
     pub plane: Arc<LocalControlPlane>,
+    pub accounts: Arc<LocalAccounts>,
     pub backend: &'static str,
     pub why: String,
     /// Whether real guests reach what listens on this host, its loopback included.
@@ -41,6 +42,11 @@ pub struct World {
 }
 
 impl World {
+    /// Whether anybody has an account, so that there is somebody whom a socket on the network could let in.
+    pub async fn has_people(&self) -> Result<bool> {
+        Ok(!self.fleet.users(&at_start("has_people"), None, 1).await?.is_empty())
+    }
+
     /// Ends the service's own work and closes its files. VMs go on.
     pub async fn close(self) {
         drop(self.plane);
@@ -82,12 +88,14 @@ pub async fn compose(folder: &Folder, config: &Config, env: &Env) -> Result<Worl
         journal: Arc::new(journal.clone()),
     };
     let node = LocalNode::start(folder.host(env)?, ports, env.clone(), EngineConfig::default()).await?;
-    let plane = LocalControlPlane::start(Arc::new(fleet.clone()), node, env.clone(), service_config(config));
+    let (store, people, service) = (Arc::new(fleet.clone()), Arc::new(fleet.clone()), service_config(config));
+    let accounts = LocalAccounts::new(store.clone(), people.clone(), env.clone(), service.store_limit);
+    let plane = LocalControlPlane::start_with_people(store, people, node, env.clone(), service);
     if backend == "memory" {
         let lost = plane.declare_host_lost("the simulated host ended with the service that ran it").await?;
         tracing::warn!(lost, "this is a simulated host, and it begins empty; VMs of the one before are lost");
     }
-    Ok(World { plane, backend, why, guests_reach_host, fleet, journal })
+    Ok(World { plane, accounts: Arc::new(accounts), backend, why, guests_reach_host, fleet, journal })
 }
 
 /// Refuses a fleet that was just made over a host that is not: its VMs would go on, and nobody could reach them.

@@ -45,8 +45,9 @@ pub async fn run(global: &Global, args: &Serve, environment: &Environment) -> Ou
 
     let env = Env::system();
     let world = compose::compose(&folder, &config, &env).await?;
-    let server = ApiServer::new(world.plane.clone(), settings(&config));
-    let has_tokens = !tokens.is_empty();
+    let (accounts, directory) = (world.accounts.clone(), world.accounts.clone());
+    let server = ApiServer::with_people(world.plane.clone(), accounts, directory, settings(&config));
+    let has_tokens = !tokens.is_empty() || world.has_people().await?;
     server.set_tokens(tokens);
     let (listeners, place) = listeners(&folder, &config, has_tokens, world.guests_reach_host).await?;
     let mut signals = signals::Signals::listen()?;

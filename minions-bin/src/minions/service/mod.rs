@@ -8,5 +8,4 @@ pub mod events;
 pub mod host;
 pub mod init;
 pub mod schema;
-pub mod token;
 pub mod version;

@@ -1,5 +1,6 @@
 //! Version 1 of the API. Requests refuse unknown fields; responses may grow.
 
+mod account;
 mod event;
 mod host;
 mod image;
@@ -7,6 +8,10 @@ mod operation;
 mod problem;
 mod vm;
 
+pub use account::{
+    AddKey, AddToken, AddUser, AuditEntry, AuditPage, DeleteKey, Key, KeyList, ListUsers, NewToken, TokenInfo,
+    TokenList, UpdateUser, User, UserPage, WhoAmI,
+};
 pub use event::{Event, EventBody, EventPage};
 pub use host::{HostStatus, VersionInfo};
 pub use image::{Image, ImageList, ImportImage};

@@ -16,7 +16,7 @@ use crate::service::{Caller, ConsoleBox, ControlPlane, IdempotencyKey, VmAction,
 use crate::types::{EventSeq, ImageBundle, ImageId, OperationId, VmId};
 
 /// A path with those of its parameters that are there.
-fn asked(path: &str, pairs: impl IntoIterator<Item = (&'static str, Option<String>)>) -> String {
+pub(super) fn asked(path: &str, pairs: impl IntoIterator<Item = (&'static str, Option<String>)>) -> String {
     let pairs: Vec<String> = pairs.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?))).collect();
     format!("{path}?{}", pairs.join("&"))
 }
@@ -132,6 +132,11 @@ impl ControlPlane for HttpControlPlane {
 }
 
 impl HttpControlPlane {
+    /// Whom the service takes us for.
+    pub async fn whoami(&self) -> Result<v1::WhoAmI> {
+        self.exchange(Call::get("/v1/whoami".to_owned())).await
+    }
+
     /// Which version answers.
     pub async fn version(&self) -> Result<v1::VersionInfo> {
         self.exchange(Call::get("/v1/version".to_owned())).await
@@ -139,7 +144,7 @@ impl HttpControlPlane {
 }
 
 /// A value of a query.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.bytes().fold(String::new(), |mut to, byte| {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
             to.push(char::from(byte));

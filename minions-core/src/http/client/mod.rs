@@ -8,6 +8,7 @@
 
 mod connect;
 mod control_plane;
+mod directory;
 mod endpoint;
 mod request;
 mod stream;

@@ -100,7 +100,7 @@ fn schemas() -> Map<String, Value> {
         };
     }
     add!(CreateVm StartVm StopVm RestartVm DestroyVm RenameVm ExposeVm ShareVm Access ResizeVm RebaseVm DeleteDisk Disk DiskPage Vm VmPage Operation OperationOutcome Event EventBody
-        EventPage Image ImageList ImportImage HostStatus VersionInfo Problem);
+        EventPage AddUser UpdateUser User UserPage AddKey DeleteKey Key KeyList AddToken TokenInfo NewToken TokenList WhoAmI AuditEntry AuditPage Image ImageList ImportImage HostStatus VersionInfo Problem);
     all.into_iter().filter_map(|(name, schema)| Some((name, serde_json::to_value(schema).ok()?))).collect()
 }
 

@@ -10,6 +10,7 @@
 //! ```
 
 mod accept;
+mod account;
 mod answer;
 mod auth;
 mod docs;
@@ -38,7 +39,7 @@ pub use listener::{Door, Listener};
 pub use route::{Access, RouteInfo, routes};
 
 use super::token::TokenTable;
-use crate::service::{Caller, Discreet, DynControlPlane, Role};
+use crate::service::{Caller, Discreet, DynAccounts, DynControlPlane, DynDirectory, Role};
 
 /// What an operator may set.
 #[derive(Clone, Debug)]
@@ -85,6 +86,7 @@ struct App {
     plane: DynControlPlane,
     settings: Settings,
     tokens: watch::Sender<Arc<TokenTable>>,
+    people: Option<People>,
     ready: AtomicBool,
     closing: watch::Sender<bool>,
     streams: Arc<Semaphore>,
@@ -93,15 +95,38 @@ struct App {
     metrics: metrics::Metrics,
 }
 
+/// The accounts, by their two faces.
+#[derive(Debug)]
+struct People {
+    accounts: DynAccounts,
+    directory: DynDirectory,
+}
+
 impl ApiServer {
     /// A server in front of a control plane, which it makes [`Discreet`]. Not ready, and without tokens, until told otherwise.
     #[must_use]
     pub fn new(plane: DynControlPlane, settings: Settings) -> Self {
+        Self::over(plane, None, settings)
+    }
+
+    /// The same, with accounts: their tokens let in besides those of the table, and can be managed.
+    #[must_use]
+    pub fn with_people(
+        plane: DynControlPlane,
+        accounts: DynAccounts,
+        directory: DynDirectory,
+        settings: Settings,
+    ) -> Self {
+        Self::over(plane, Some(People { accounts, directory }), settings)
+    }
+
+    fn over(plane: DynControlPlane, people: Option<People>, settings: Settings) -> Self {
         let streams = Arc::new(Semaphore::new(settings.max_streams));
         let app = App {
             plane: Arc::new(Discreet(plane)),
             settings,
             tokens: watch::Sender::default(),
+            people,
             ready: AtomicBool::new(false),
             closing: watch::Sender::new(false),
             streams,

@@ -13,7 +13,7 @@ use super::answer::Failure;
 use crate::error::{Effect, Error, ErrorKind, Result};
 use crate::http::wire;
 use crate::service::{IdempotencyKey, VmRef};
-use crate::types::{NewVmName, OperationId};
+use crate::types::{NewVmName, OperationId, TokenId, UserName};
 
 /// How long a body may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -123,6 +123,38 @@ impl<S: Send + Sync> FromRequestParts<S> for VmPath {
         let Path(text) = Path::<String>::from_request_parts(parts, state).await.map_err(|_| absent())?;
         text.parse().map(Self).map_err(|_| absent())
     }
+}
+
+/// The user that a path names. What can be no user is not there.
+#[derive(Debug)]
+pub(super) struct UserPath(pub(super) UserName);
+
+impl<S: Send + Sync> FromRequestParts<S> for UserPath {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let Path(text) = Path::<String>::from_request_parts(parts, state).await.map_err(|_| no_user())?;
+        text.parse().map(Self).map_err(|_| no_user())
+    }
+}
+
+/// The token that a path names, and whose it is.
+#[derive(Debug)]
+pub(super) struct TokenPath(pub(super) UserName, pub(super) TokenId);
+
+impl<S: Send + Sync> FromRequestParts<S> for TokenPath {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let both = Path::<(String, String)>::from_request_parts(parts, state).await;
+        let Path((user, token)) = both.map_err(|_| no_user())?;
+        let user = user.parse().map_err(|_| no_user())?;
+        let unknown =
+            || Error::not_found("there is no such token; see `minions token list`").with_reason("token_unknown");
+        token.parse().map(|token| Self(user, token)).map_err(|_| Failure(unknown()))
+    }
+}
+
+fn no_user() -> Failure {
+    Failure(Error::not_found("there is no such user; see `minions user list`").with_reason("user_unknown"))
 }
 
 /// The operation that a path names.

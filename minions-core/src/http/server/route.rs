@@ -7,11 +7,11 @@ use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::routing::{MethodRouter, delete, get, patch, post};
 
 use super::answer::{self, Failure};
 use super::listener::Door;
-use super::{App, auth, docs, event, host, image, metrics, open, operation, probe, vm};
+use super::{App, account, auth, docs, event, host, image, metrics, open, operation, probe, vm};
 use crate::api::v1::Problem;
 use crate::error::{Error, ErrorKind};
 
@@ -58,6 +58,17 @@ const fn read(path: &'static str, answer: &'static str, summary: &'static str) -
 const fn act(path: &'static str, body: &'static str, summary: &'static str) -> RouteInfo {
     let (body, answer) = (Some(body), Some("Operation"));
     RouteInfo { method: "POST", path, access: Access::Caller, mutates: true, body, answer, query: &[WAIT], summary }
+}
+
+/// A change that is done when it is answered.
+const fn admit(
+    method: &'static str,
+    path: &'static str,
+    body: &'static str,
+    answer: &'static str,
+    summary: &'static str,
+) -> RouteInfo {
+    RouteInfo { method, query: &[], answer: Some(answer), ..act(path, body, summary) }
 }
 
 type Handler = MethodRouter<Arc<App>>;
@@ -173,6 +184,54 @@ fn table() -> Vec<(RouteInfo, Handler)> {
                 ..act("/v1/images/{id}", "", "Forget an image; admins only")
             },
             delete(image::delete),
+        ),
+        (read("/v1/whoami", "WhoAmI", "Who asks"), get(account::whoami)),
+        (admit("POST", "/v1/users", "AddUser", "User", "Add a user; admins only"), post(account::add)),
+        (
+            RouteInfo {
+                query: &[LIMIT, ("cursor", "the cursor of the page before")],
+                ..read("/v1/users", "UserPage", "List users; admins only")
+            },
+            get(account::list),
+        ),
+        (read("/v1/users/{user}", "User", "Show a user"), get(account::show)),
+        (
+            admit("PATCH", "/v1/users/{user}", "UpdateUser", "User", "Change a user; admins only"),
+            patch(account::update),
+        ),
+        (
+            RouteInfo {
+                body: None,
+                answer: None,
+                ..admit("DELETE", "/v1/users/{user}", "", "", "Delete a user, with keys and tokens; admins only")
+            },
+            delete(account::delete),
+        ),
+        (read("/v1/users/{user}/keys", "KeyList", "List a user's keys"), get(account::keys)),
+        (admit("POST", "/v1/users/{user}/keys", "AddKey", "Key", "Add a key to log in with"), post(account::add_key)),
+        (
+            RouteInfo { answer: None, ..admit("DELETE", "/v1/users/{user}/keys", "DeleteKey", "", "Delete a key") },
+            delete(account::delete_key),
+        ),
+        (read("/v1/users/{user}/tokens", "TokenList", "List a user's tokens"), get(account::tokens)),
+        (
+            admit("POST", "/v1/users/{user}/tokens", "AddToken", "NewToken", "Make a token; it is told this once"),
+            post(account::add_token),
+        ),
+        (
+            RouteInfo {
+                body: None,
+                answer: None,
+                ..admit("DELETE", "/v1/users/{user}/tokens/{token}", "", "", "Take a token back")
+            },
+            delete(account::delete_token),
+        ),
+        (
+            RouteInfo {
+                query: &[LIMIT, ("after", "the place to begin after")],
+                ..read("/v1/audit", "AuditPage", "Who did what; admins only")
+            },
+            get(account::audit),
         ),
         (read("/v1/host", "HostStatus", "What the service runs on"), get(host::show)),
         (read("/v1/version", "VersionInfo", "Which version answers"), get(host::version)),
