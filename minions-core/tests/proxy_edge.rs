@@ -212,3 +212,23 @@ async fn a_link_logs_in_once_and_a_code_goes_to_vms_only() {
         assert!(reply.status == 200 && !reply.head.contains("location:"), "{host}: {reply:?}");
     }
 }
+
+#[tokio::test]
+async fn ctl_4_5_a_connection_of_http_2_that_browsers_would_share_serves_one_name() {
+    let front = Front::start().await;
+    let (one, _) = (front.public("one").await, front.public("two").await);
+    let stream = front.tls(&format!("one.{DOMAIN}"), &[b"h2"]).await.unwrap();
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(connection);
+    for (name, status) in [("one", 200), ("two", 421), ("one", 200)] {
+        let request = hyper::Request::get(format!("https://{name}.{DOMAIN}/"));
+        let answer =
+            sender.send_request(request.body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), status, "{name}");
+        let body = http_body_util::BodyExt::collect(answer.into_body()).await.unwrap().to_bytes();
+        let told = String::from_utf8_lossy(&body).contains(&one.id.to_string());
+        assert_eq!(told, name == "one");
+    }
+}

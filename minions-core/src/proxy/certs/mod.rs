@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! own_ca.rs  an authority of one's own, for development     keep.rs  files that only their owner reads
+//! follow.rs  a file, read again when it has changed
 //! ```
 
+mod follow;
 mod keep;
 mod own_ca;
 

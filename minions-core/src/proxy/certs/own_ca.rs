@@ -90,7 +90,15 @@ impl OwnCa {
     /// # Errors
     /// `InvalidArgument` where a name is no DNS name.
     pub fn sign(&self, env: &Env, names: Vec<String>) -> Result<Certificate> {
-        let mut leaf = CertificateParams::new(names.clone())
+        Certificate::from_pem(self.sign_pem(env, &names)?.as_bytes(), names)
+    }
+
+    /// As [`sign`](Self::sign), as one text with the key and its chain: secret.
+    ///
+    /// # Errors
+    /// As [`sign`](Self::sign).
+    pub fn sign_pem(&self, env: &Env, names: &[String]) -> Result<String> {
+        let mut leaf = CertificateParams::new(names.to_vec())
             .map_err(|error| Error::invalid("names", "a name is no DNS name").with_source(error))?;
         let now = date_time_ymd(1970, 1, 1) + Duration::from_millis(env.clock.wall().0);
         (leaf.not_before, leaf.not_after) = (now - BEFORE, now + LEAF);
@@ -101,7 +109,7 @@ impl OwnCa {
         let key = KeyPair::generate().map_err(failed)?;
         let issuer = Issuer::new(params()?, &self.key);
         let signed = leaf.signed_by(&key, &issuer).map_err(failed)?;
-        Certificate::from_pem(format!("{}{}{}", key.serialize_pem(), signed.pem(), self.pem).as_bytes(), names)
+        Ok(format!("{}{}{}", key.serialize_pem(), signed.pem(), self.pem))
     }
 }
 
@@ -121,6 +129,35 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         std::fs::write(dir.path().join(KEY), "nonsense").unwrap();
         assert_eq!(OwnCa::ensure(dir.path()).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_certificates_file_is_read_again_and_a_bad_one_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let ca = OwnCa::ensure(dir.path()).unwrap();
+        let (path, names) = (dir.path().join("web.pem"), vec!["box.example".to_owned()]);
+        let certificates = crate::proxy::Certificates::new();
+        let every = Duration::from_secs(60);
+        assert!(certificates.follow(path.clone(), names.clone(), every).await.is_err(), "there is none yet");
+        let write = || std::fs::write(&path, ca.sign_pem(&Env::system(), &names).unwrap()).unwrap();
+        write();
+        let following = certificates.clone();
+        let (at, of) = (path.clone(), names.clone());
+        let task = tokio::spawn(async move { following.follow(at, of, every).await });
+        let in_use = async |after: Option<&[u8]>| loop {
+            tokio::time::sleep(every).await;
+            let found = certificates.find("box.example").map(|key| key.cert[0].to_vec());
+            if let Some(found) = found.filter(|found| Some(found.as_slice()) != after) {
+                return found;
+            }
+        };
+        let first = in_use(None).await;
+        std::fs::write(&path, "nonsense").unwrap();
+        tokio::time::sleep(every * 3).await;
+        assert_eq!(in_use(None).await, first);
+        write();
+        assert_ne!(in_use(Some(&first)).await, first);
+        task.abort();
     }
 
     #[test]
