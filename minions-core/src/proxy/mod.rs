@@ -58,11 +58,12 @@ pub struct Settings {
     pub max_per_vm: usize,
     /// How long a TLS handshake may take.
     pub handshake: Duration,
-    /// How long a request's head may take.
+    /// How long a request's head may take: on HTTP/1.1 from the end of the answer before it, so that this is also how long
+    /// such a connection may do nothing.
     pub head: Duration,
     /// How long a request's body may stand still, and a client take nothing of an answer.
     pub body_idle: Duration,
-    /// How long a connection may do nothing.
+    /// How long a connection of HTTP/2 may do nothing.
     pub keep_alive: Duration,
     /// How long the way into a VM may take.
     pub connect: Duration,

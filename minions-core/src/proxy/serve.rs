@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, CONNECTION, HeaderValue, LOCATION, UPGRADE, WWW_AUTHENTICATE};
-use hyper::http::request::Parts;
+use hyper::header::{ACCEPT, CONNECTION, HeaderMap, HeaderValue, LOCATION, UPGRADE, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode, Uri, Version};
 
 use super::accept::Connection;
@@ -51,7 +50,7 @@ pub(super) async fn https(connection: Connection, request: Request<Incoming>) ->
     let began = app.env.clock.monotonic();
     let (parts, body) = request.into_parts();
     let (method, version, client) = (parts.method.clone(), parts.version, connection.client);
-    let html = wants_html(&parts);
+    let html = wants_html(&parts.method, &parts.headers);
     let decided = check::request(&parts, &connection.sni);
     let close = decided.is_err() && version != Version::HTTP_2;
     let host = decided.clone().unwrap_or_default();
@@ -69,14 +68,14 @@ pub(super) async fn https(connection: Connection, request: Request<Incoming>) ->
 }
 
 /// Whether a person reads the answer.
-fn wants_html(parts: &Parts) -> bool {
+fn wants_html(method: &Method, headers: &HeaderMap) -> bool {
     let html = |value: &HeaderValue| value.to_str().is_ok_and(|value| value.contains("text/html"));
-    matches!(parts.method, Method::GET | Method::HEAD) && parts.headers.get_all(ACCEPT).iter().any(html)
+    matches!(*method, Method::GET | Method::HEAD) && headers.get_all(ACCEPT).iter().any(html)
 }
 
 async fn decide(connection: Connection, host: String, request: Request<Incoming>) -> Answer {
     let app = &connection.app;
-    let html = wants_html_of(&request);
+    let html = wants_html(request.method(), request.headers());
     match app.names.site(&host) {
         Site::Unknown => page::tell(404, "Nothing here", "there is no such name here", html),
         Site::Control => login::control(&connection, request).await,
@@ -90,14 +89,9 @@ async fn decide(connection: Connection, host: String, request: Request<Incoming>
     }
 }
 
-fn wants_html_of(request: &Request<Incoming>) -> bool {
-    let html = |value: &HeaderValue| value.to_str().is_ok_and(|value| value.contains("text/html"));
-    matches!(*request.method(), Method::GET | Method::HEAD) && request.headers().get_all(ACCEPT).iter().any(html)
-}
-
 async fn vm(connection: Connection, host: String, name: VmName, mut request: Request<Incoming>) -> Answer {
     let app = connection.app.clone();
-    let html = wants_html_of(&request);
+    let html = wants_html(request.method(), request.headers());
     if request.uri().path().starts_with(login::OURS) {
         return login::at_vm(&app, &host, &request);
     }
@@ -198,7 +192,7 @@ async fn forward(
     mut request: Request<Incoming>,
 ) -> Answer {
     let app = connection.app.clone();
-    let html = wants_html_of(&request);
+    let html = wants_html(request.method(), request.headers());
     let on_client = hyper::upgrade::on(&mut request);
     let (mut parts, body) = request.into_parts();
     let upgrade = check::upgrade(&parts);
