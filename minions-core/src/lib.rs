@@ -31,6 +31,8 @@ pub mod proxy;
 pub mod service;
 #[cfg(feature = "setup")]
 pub mod setup;
+#[cfg(feature = "ssh")]
+pub mod ssh;
 pub mod storage;
 pub mod store;
 #[cfg(feature = "testkit")]
