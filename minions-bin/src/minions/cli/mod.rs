@@ -26,7 +26,7 @@ pub use life::{
     Act, Create, Destroy, Expose, List, One, Rebase, Rename, Resize, Share, Stop, Wait, WaitFor, Waiting, With,
 };
 pub use people::{Audit, Key, Quota, Scope, Token, User};
-pub use service::{Config, Context, Doctor, Events, Host, Init, Place, Serve};
+pub use service::{Config, Context, Doctor, Events, Host, Init, Place, Serve, Tls};
 
 /// Instant VMs on hosts you own.
 #[derive(Debug, Parser)]

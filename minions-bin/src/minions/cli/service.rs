@@ -55,6 +55,36 @@ pub struct Serve {
     /// Also listen on this TCP address, for clients with a token; needs api.token_file in the configuration
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<std::net::SocketAddr>,
+    /// Let people into their VMs over SSH at this address: ssh NAME@host -p PORT
+    #[arg(long, value_name = "ADDR")]
+    pub ssh: Option<std::net::SocketAddr>,
+    /// Lead web names to VMs at this address: https://NAME.DOMAIN
+    #[arg(long, value_name = "ADDR", requires = "domain")]
+    pub https: Option<std::net::SocketAddr>,
+    /// Send browsers that came without encryption from this address to HTTPS
+    #[arg(long, value_name = "ADDR", requires = "https")]
+    pub http: Option<std::net::SocketAddr>,
+    /// The domain below which each VM has a name
+    #[arg(long, value_name = "NAME", requires = "https")]
+    pub domain: Option<String>,
+    /// Where people log in; minions.DOMAIN where absent
+    #[arg(long, value_name = "NAME", requires = "https")]
+    pub control_domain: Option<String>,
+    /// Where certificates come from
+    #[arg(long, value_enum, default_value = "dev", requires = "https")]
+    pub tls: Tls,
+    /// With --tls files: one PEM file with the key and its chain, read again when it changes
+    #[arg(long, value_name = "FILE", requires = "https")]
+    pub tls_file: Option<PathBuf>,
+}
+
+/// Where certificates come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Tls {
+    /// An authority of this service's own, for development: state/dev-ca.pem in its folder
+    Dev,
+    /// A file
+    Files,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 mod cloud_hypervisor;
 mod compose;
 mod folder;
+mod front;
 mod logging;
 mod memory;
 mod network;
@@ -20,6 +21,7 @@ use minions_core::env::Env;
 use minions_core::error::{Error, ErrorKind, Result};
 use minions_core::http::server::{ApiServer, Listener, Settings};
 use minions_core::http::token::TokenTable;
+use tokio::sync::watch;
 
 use crate::cli::{Global, Serve};
 use crate::output::{Failure, Outcome, Output};
@@ -50,6 +52,8 @@ pub async fn run(global: &Global, args: &Serve, environment: &Environment) -> Ou
     let has_tokens = !tokens.is_empty() || world.has_people().await?;
     server.set_tokens(tokens);
     let (listeners, place) = listeners(&folder, &config, has_tokens, world.guests_reach_host).await?;
+    let front = front::Front::open(args, &folder, &env, world.plane.clone(), world.accounts.clone()).await?;
+    let place: Vec<String> = place.into_iter().chain(front.place.iter().cloned()).collect();
     let mut signals = signals::Signals::listen()?;
     server.set_ready(true);
     tracing::info!(backend = world.backend, why = world.why, dir = %folder.dir().display(), "the service is ready");
@@ -69,12 +73,14 @@ pub async fn run(global: &Global, args: &Serve, environment: &Environment) -> Ou
         server.set_tokens(self::tokens(config.token_file.as_deref())?);
         Ok(())
     };
+    let (ending, ended) = watch::channel(false);
     let end = async {
         signals.end(reload).await;
         supervisor.say("STOPPING=1");
+        ending.send_replace(true);
     };
     tokio::select! {
-        () = server.serve(listeners, end) => {}
+        ((), ()) = async { tokio::join!(server.serve(listeners, end), front.serve(ended)) } => {}
         () = supervisor.live() => {}
     }
     world.close().await;
