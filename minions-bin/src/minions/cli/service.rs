@@ -58,7 +58,7 @@ pub struct Serve {
     /// Let people into their VMs over SSH at this address: ssh NAME@host -p PORT
     #[arg(long, value_name = "ADDR")]
     pub ssh: Option<std::net::SocketAddr>,
-    /// Lead web names to VMs at this address: https://NAME.DOMAIN
+    /// Lead web names to VMs at this address: `https://NAME.DOMAIN`
     #[arg(long, value_name = "ADDR", requires = "domain")]
     pub https: Option<std::net::SocketAddr>,
     /// Send browsers that came without encryption from this address to HTTPS
