@@ -7,8 +7,8 @@ mod proxy_rig;
 
 use edge::{Reply, new_vm, raw};
 use minions_core::api::v1;
-use minions_core::service::VmAction;
-use proxy_rig::{CONTROL, DOMAIN, Front, token};
+use minions_core::service::{LoginLinks, VmAction};
+use proxy_rig::{CONTROL, DOMAIN, Front, print, token};
 
 fn text(reply: &Reply) -> String {
     String::from_utf8_lossy(&reply.body).into_owned()
@@ -202,15 +202,24 @@ async fn ctl_4_7_people_log_in_once_and_each_vm_has_a_session_of_its_own() {
 async fn a_link_logs_in_once_and_a_code_goes_to_vms_only() {
     let front = Front::start().await;
     front.vm(new_vm("one")).await;
-    let link = front.proxy.login_link(&edge::owner());
+    let link = front.proxy.login_link(&print());
     let entered = step(&front, &format!("{link}&host=one.{DOMAIN}"), "").await;
     assert!(location(&entered).starts_with(&format!("https://one.{DOMAIN}/.minions/auth?code=")));
     assert_eq!(step(&front, &link, "").await.status, 403);
     for host in ["evil.example", CONTROL, DOMAIN, "one.box.test@evil", "a.one.box.test"] {
-        let link = front.proxy.login_link(&edge::owner());
+        let link = front.proxy.login_link(&print());
         let reply = step(&front, &format!("{link}&host={host}"), "").await;
         assert!(reply.status == 200 && !reply.head.contains("location:"), "{host}: {reply:?}");
     }
+    // With the key goes what was opened by it, and what could have been.
+    let (mine, late) = (front.proxy.login_link(&print()), front.proxy.login_link(&print()));
+    let url = format!("https://one.{DOMAIN}/");
+    let handed = location(&step(&front, &format!("{mine}&host=one.{DOMAIN}"), "").await);
+    let session = format!("cookie: {}\r\n", cookie(&step(&front, &handed, "").await));
+    assert_eq!(step(&front, &url, &session).await.status, 200);
+    front.people.0.lock().unwrap().clear();
+    assert_eq!(step(&front, &url, &session).await.status, 303);
+    assert_eq!(step(&front, &late, "").await.status, 403);
 }
 
 #[tokio::test]

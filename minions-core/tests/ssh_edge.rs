@@ -336,3 +336,30 @@ async fn ctl_5_2_one_source_cannot_hold_all_places() {
     }
     assert_eq!(greeted, 3);
 }
+
+#[tokio::test]
+async fn ctl_5_2_a_source_that_fails_again_and_again_is_turned_away_for_a_while() {
+    if !have("ssh") {
+        return;
+    }
+    let settings = Settings { free_failures: 2, max_penalty: Duration::from_secs(1), ..Settings::default() };
+    let gate = Gate::start_with(settings).await;
+    let me = gate.user(&owner().owner.0).await;
+    let unknown = gate.key("unknown").await;
+    gate.edge.vm("web").await;
+    let denied = |output: &Output| text(&output.stderr).contains("Permission denied");
+    for _ in 0..2 {
+        for _ in 0..2 {
+            assert!(denied(&gate.run(&unknown, "web", &["true"]).await));
+        }
+        // Who logs in rightly in between has lost nothing.
+        assert!(gate.run(&me, "web", &["true"]).await.status.success());
+    }
+    for _ in 0..3 {
+        assert!(denied(&gate.run(&unknown, "web", &["true"]).await));
+    }
+    let away = gate.run(&me, "web", &["true"]).await;
+    assert!(away.status.code() == Some(255) && !denied(&away), "{away:?}");
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    assert!(gate.run(&me, "web", &["true"]).await.status.success(), "it does not last");
+}

@@ -60,7 +60,7 @@ impl App {
     async fn known(&self, whose: &Whose) -> Result<Option<Caller>> {
         match whose {
             Whose::Token(hash) => self.accounts.by_token(hash).await,
-            Whose::Known(caller) => Ok(Some(caller.clone())),
+            Whose::Key(print) => self.accounts.by_key(print).await,
         }
     }
 }
@@ -111,9 +111,13 @@ pub(super) async fn control(connection: &Connection, request: Request<Incoming>)
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/login") => {
             if let Some(link) = field(&query, "link") {
-                return match app.sessions.redeem(&link, "") {
-                    Some(whose) => enter(app, whose, &query),
-                    None => form(app, &query, 403, "This link was used already, or is too old."),
+                let Some(whose) = app.sessions.redeem(&link, "") else {
+                    return form(app, &query, 403, "This link was used already, or is too old.");
+                };
+                return match app.known(&whose).await {
+                    Ok(Some(_)) => enter(app, whose, &query),
+                    Ok(None) => form(app, &query, 403, "This link lets nobody in any more."),
+                    Err(_) => page::tell(503, "Not now", "it cannot be told who you are; try again in a moment", true),
                 };
             }
             let text = cookie(request.headers());

@@ -39,7 +39,8 @@ pub use certs::{Certificate, Certificates, OwnCa};
 
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
-use crate::service::{Caller, DynAccounts, DynControlPlane};
+use crate::service::{DynAccounts, DynControlPlane, LoginLinks};
+use crate::types::KeyPrint;
 
 /// What an operator may set. [`Settings::new`] gives what is right for the open internet.
 #[derive(Clone, Debug)]
@@ -182,17 +183,17 @@ impl HttpsProxy {
         Ok(Self { app: Arc::new(app), _tasks: Arc::new(Tasks(tasks)) })
     }
 
-    /// An address that logs its first visitor in as somebody whom another front door knows, once, within five minutes.
-    #[must_use]
-    pub fn login_link(&self, caller: &Caller) -> String {
-        let link = self.app.sessions.link(session::Whose::Known(caller.clone()));
-        format!("{}/login?link={link}", self.app.names.origin(&self.app.names.control))
-    }
-
     /// Serves until `shutdown` ends: HTTPS on the first, on the second only the way to HTTPS. Then takes no new connection,
     /// lets requests under way finish, and returns when they have, or when the time to drain is over.
     pub async fn serve(&self, https: Vec<TcpListener>, http: Vec<TcpListener>, shutdown: impl Future<Output = ()>) {
         accept::serve(self.app.clone(), https, http, shutdown).await;
+    }
+}
+
+impl LoginLinks for HttpsProxy {
+    fn login_link(&self, key: &KeyPrint) -> String {
+        let link = self.app.sessions.link(session::Whose::Key(*key));
+        format!("{}/login?link={link}", self.app.names.origin(&self.app.names.control))
     }
 }
 

@@ -5,8 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::env::Env;
-use crate::service::Caller;
-use crate::types::TokenHash;
+use crate::types::{KeyPrint, TokenHash};
 
 /// How long somebody stays logged in.
 const SESSION: Duration = Duration::from_secs(12 * 3600);
@@ -22,8 +21,8 @@ const MOST: usize = 100_000;
 pub(super) enum Whose {
     /// Whoever's token this is, as long as it is.
     Token(TokenHash),
-    /// Somebody whom another front door knows.
-    Known(Caller),
+    /// Whoever's key this is, whom another front door knows by it; as long as it is.
+    Key(KeyPrint),
 }
 
 #[derive(Debug)]
@@ -110,7 +109,7 @@ mod tests {
     use super::*;
 
     fn ada() -> Whose {
-        Whose::Known(Caller::tenant("ada"))
+        Whose::Key(KeyPrint::of_blob(b"ada"))
     }
 
     #[tokio::test(start_paused = true)]
@@ -139,5 +138,15 @@ mod tests {
         assert_eq!(sessions.redeem(&link, "a.example"), None, "a link is no code");
         tokio::time::sleep(CODE).await;
         assert_eq!(sessions.redeem(&late, "a.example"), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_link_is_good_once_and_for_five_minutes() {
+        let sessions = Sessions::new(Env::seeded(1));
+        let (early, late) = (sessions.link(ada()), sessions.link(ada()));
+        tokio::time::sleep(Duration::from_secs(299)).await;
+        assert_eq!((sessions.redeem(&early, ""), sessions.redeem(&early, "")), (Some(ada()), None));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(sessions.redeem(&late, ""), None);
     }
 }

@@ -28,6 +28,16 @@ pub trait Accounts: fmt::Debug + Send + Sync + 'static {
     fn changes(&self) -> watch::Receiver<u64>;
 }
 
+/// Lets people into a browser whom another front door knows by their key.
+pub trait LoginLinks: fmt::Debug + Send + Sync + 'static {
+    /// An address that logs its first visitor in, once, within five minutes, as whoever's key this is. What that opens ends
+    /// when the key lets nobody in any more.
+    fn login_link(&self, key: &KeyPrint) -> String;
+}
+
+/// Links that are shared.
+pub type DynLoginLinks = Arc<dyn LoginLinks>;
+
 /// Accounts that are shared.
 pub type DynAccounts = Arc<dyn Accounts>;
 

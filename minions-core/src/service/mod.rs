@@ -19,7 +19,7 @@ mod push;
 mod waiters;
 
 pub use crate::hypervisor::ConsoleBox;
-pub use accounts::{Accounts, Directory, DynAccounts, DynDirectory};
+pub use accounts::{Accounts, Directory, DynAccounts, DynDirectory, DynLoginLinks, LoginLinks};
 pub use caller::{Caller, Role};
 pub use control_plane::{ControlPlane, DynControlPlane, IdempotencyKey, VmAction, VmRef};
 pub use discreet::Discreet;

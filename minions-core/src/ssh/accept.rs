@@ -5,6 +5,7 @@ use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -42,6 +43,9 @@ pub(super) async fn serve(shared: Arc<Shared>, listeners: Vec<TcpListener>, shut
                 };
                 let Ok(held) = places.clone().try_acquire_owned() else { continue };
                 // Whoever is turned away is told nothing: that would be work for them.
+                if shared.penalties.holds(peer.ip(), tokio::time::Instant::now()) {
+                    continue;
+                }
                 let Some(place) = startups.enter(peer.ip(), chance()) else { continue };
                 let (shared, alive, closed) = (shared.clone(), alive.clone(), closed.clone());
                 tokio::spawn(async move {
@@ -81,7 +85,14 @@ async fn connection(
     let stream = Arc::new(stream);
     let (logged_in, mut is_in) = watch::channel(false);
     let (over, mut is_over) = watch::channel(false);
-    let handler = Connection::new(shared.clone(), logged_in, over);
+    let tried = Arc::new(AtomicBool::new(false));
+    let handler = Connection::new(shared.clone(), logged_in, over, tried.clone());
+    // Whoever has only looked whether somebody listens has failed at nothing.
+    let failed = || {
+        if tried.load(Ordering::Relaxed) {
+            shared.penalties.failed(peer.ip(), tokio::time::Instant::now());
+        }
+    };
     let grace = tokio::time::Instant::now() + shared.settings.login_grace;
     let config = shared.config.clone();
     let running = russh::server::run_stream(config, Cuttable(stream.clone()), handler);
@@ -98,10 +109,17 @@ async fn connection(
         () = tokio::time::sleep_until(grace) => First::Late,
     };
     match first {
-        First::LoggedIn => drop(place),
-        First::Ended(ended) => return told(peer, ended),
+        First::LoggedIn => {
+            shared.penalties.forgive(peer.ip());
+            drop(place);
+        }
+        First::Ended(ended) => {
+            failed();
+            return told(peer, ended);
+        }
         First::Late => {
             tracing::debug!(%peer, "nobody logged in in time");
+            failed();
             cut(&stream);
             return told(peer, session.await);
         }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use russh::keys::{Algorithm, PublicKey};
 use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
@@ -31,18 +32,26 @@ pub(super) struct Connection {
     login: Option<(Arc<Login>, Held)>,
     logged_in: watch::Sender<bool>,
     over: watch::Sender<bool>,
+    /// Whether anybody has tried to log in.
+    tried: Arc<AtomicBool>,
     /// Session channels on which nothing runs yet.
     waiting: HashMap<ChannelId, (Channel<Msg>, Wishes, OwnedSemaphorePermit)>,
     channels: Arc<Semaphore>,
 }
 
 impl Connection {
-    pub(super) fn new(shared: Arc<Shared>, logged_in: watch::Sender<bool>, over: watch::Sender<bool>) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        logged_in: watch::Sender<bool>,
+        over: watch::Sender<bool>,
+        tried: Arc<AtomicBool>,
+    ) -> Self {
         let channels = Arc::new(Semaphore::new(shared.settings.max_channels));
-        Self { shared, login: None, logged_in, over, waiting: HashMap::new(), channels }
+        Self { shared, login: None, logged_in, over, tried, waiting: HashMap::new(), channels }
     }
 
     async fn whom(&self, user: &str, key: &PublicKey) -> Option<Login> {
+        self.tried.store(true, Ordering::Relaxed);
         let blob = key.to_bytes().ok()?;
         login(&self.shared, user, KeyPrint::of_blob(&blob)).await
     }

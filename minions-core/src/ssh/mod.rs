@@ -7,12 +7,14 @@
 //! login.rs     whom a key and a user name let in, and where to    connection.rs  one connection's requests
 //! program.rs   a shell or a command in the guest                  tcpip.rs     a port of the guest
 //! watch.rs     ends sessions whose VM is not what it was          key.rs       the host key
+//! penalties.rs who has failed too often, and waits: pure
 //! ```
 
 mod accept;
 mod connection;
 mod key;
 mod login;
+mod penalties;
 mod program;
 mod startups;
 mod tcpip;
@@ -40,6 +42,11 @@ pub struct Settings {
     pub max_startups: usize,
     /// Most of these from one address, or from one network of 64 bits where it is IPv6.
     pub max_startups_per_source: usize,
+    /// So many connections of one source may end without a login, until one logs in; then each such end makes the source
+    /// wait, twice as long each time.
+    pub free_failures: u32,
+    /// The longest such wait.
+    pub max_penalty: Duration,
     /// Most connections at a time that have logged in.
     pub max_connections: usize,
     /// Most channels at a time of one connection.
@@ -54,6 +61,8 @@ impl Default for Settings {
             login_grace: Duration::from_secs(30),
             max_startups: 100,
             max_startups_per_source: 10,
+            free_failures: 10,
+            max_penalty: Duration::from_secs(300),
             max_connections: 4_096,
             max_channels: 32,
             drain: Duration::from_secs(5),
@@ -84,6 +93,7 @@ struct Shared {
     config: Arc<Config>,
     settings: Settings,
     watched: watch::Watched,
+    penalties: penalties::Penalties,
 }
 
 impl SshGateway {
@@ -92,7 +102,9 @@ impl SshGateway {
     pub fn new(plane: DynControlPlane, accounts: DynAccounts, key: &HostKey, settings: Settings) -> Self {
         let plane: DynControlPlane = Arc::new(Discreet(plane));
         let config = Arc::new(config(key, &settings));
-        Self { shared: Arc::new(Shared { plane, accounts, config, settings, watched: watch::Watched::default() }) }
+        let penalties = penalties::Penalties::new(settings.free_failures, settings.max_penalty);
+        let watched = watch::Watched::default();
+        Self { shared: Arc::new(Shared { plane, accounts, config, settings, watched, penalties }) }
     }
 
     /// Serves until `shutdown` ends; then takes nobody any more, and ends what is left after the time to drain.

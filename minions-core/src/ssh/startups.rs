@@ -64,7 +64,7 @@ impl Drop for Place {
 }
 
 /// One person has one address, or a network of 64 bits.
-fn source(address: IpAddr) -> IpAddr {
+pub(super) fn source(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(six) => match six.to_ipv4_mapped() {
