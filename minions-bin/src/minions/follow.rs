@@ -5,7 +5,6 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use minions_core::api::v1::{EventBody, Operation, OperationOutcome};
 use minions_core::error::{Error, ErrorKind};
-use minions_core::service::ControlPlane;
 use minions_core::types::{EventSeq, VmId};
 use tokio::time::Instant;
 
@@ -58,7 +57,7 @@ pub async fn operation(
     let ended = tokio::select! {
         ended = waiting => ended?,
         never = watch(client, &progress, vm, from) => match never {},
-        interrupted = tokio::signal::ctrl_c() => match interrupted {
+        interrupted = output.to.interrupted() => match interrupted {
             Ok(()) => return Err(Failure::Interrupted(goes_on)),
             Err(error) => return Err(Error::internal("cannot wait for Ctrl-C").with_source(error).into()),
         },

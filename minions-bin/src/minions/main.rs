@@ -4,6 +4,7 @@ mod cli;
 mod client;
 mod clock;
 mod contexts;
+mod desk;
 mod follow;
 mod images;
 mod inside;
@@ -16,6 +17,7 @@ mod place;
 mod secret;
 mod serve;
 mod service;
+mod sink;
 
 use std::process::ExitCode;
 

@@ -1,6 +1,6 @@
 //! What is printed: data on stdout, everything else on stderr, and nothing that could talk to the terminal.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use minions_core::error::{Error, ErrorKind};
 use serde::Serialize;
 
 use crate::cli::Global;
-use crate::inside::terminal;
+use crate::sink::Sink;
 
 /// How to print.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Output {
     pub json: bool,
     pub quiet: bool,
@@ -21,6 +21,7 @@ pub struct Output {
     pub lively: bool,
     /// Whether stderr takes colours.
     pub colour: bool,
+    pub to: Sink,
 }
 
 /// Why the program ends otherwise than well.
@@ -71,34 +72,37 @@ pub type Outcome = Result<ExitCode, Failure>;
 impl Output {
     pub fn new(global: &Global, environment: &Environment) -> Self {
         let lively = io::stderr().is_terminal() && !global.quiet && !global.json;
-        Self { json: global.json, quiet: global.quiet, lively, colour: lively && !environment.no_color }
+        let colour = lively && !environment.no_color;
+        Self { json: global.json, quiet: global.quiet, lively, colour, to: Sink::Process }
+    }
+
+    /// Onto something that is not the process's own: plain, and nothing that moves.
+    pub fn onto(to: Sink, json: bool, quiet: bool) -> Self {
+        Self { json, quiet, lively: false, colour: false, to }
     }
 
     /// Data as one line of JSON.
     pub fn object(&self, value: &impl Serialize) -> Result<(), Failure> {
         let text = serde_json::to_string(value)
             .map_err(|error| Error::internal("the output cannot be written as JSON").with_source(error))?;
-        Ok(line(&mut io::stdout().lock(), &escape(&text))?)
+        Ok(self.to.out(&escape(&text))?)
     }
 
     /// Data for people: a line or several.
     pub fn text(&self, text: &str) -> Result<(), Failure> {
-        Ok(line(&mut io::stdout().lock(), &sanitize_terminal(text))?)
+        Ok(self.to.out(&sanitize_terminal(text))?)
     }
 
     /// Data for people: lines that each begin as told and stay one line, whatever is in them.
     pub fn lines<'a>(&self, lines: impl IntoIterator<Item = &'a str>) -> Result<(), Failure> {
-        let mut to = io::stdout().lock();
-        lines.into_iter().try_for_each(|text| Ok(line(&mut to, &sanitize_line(text, usize::MAX))?))
+        lines.into_iter().try_for_each(|text| Ok(self.to.out(&sanitize_line(text, usize::MAX))?))
     }
 
     /// Data for people: columns, as wide as they must be. Where a terminal has no room for all of them, the `spare` ones
     /// are left out, the first one first, and a note says so.
     pub fn table(&self, heads: &[&str], rows: &[Vec<String>], spare: &[&str]) -> Result<(), Failure> {
-        let room = terminal::size().map(|size| usize::from(size.cols));
-        let (lines, left_out) = columns(heads, rows, spare, room.unwrap_or(usize::MAX));
-        let mut to = io::stdout().lock();
-        lines.iter().try_for_each(|text| line(&mut to, text))?;
+        let (lines, left_out) = columns(heads, rows, spare, self.to.columns().unwrap_or(usize::MAX));
+        lines.iter().try_for_each(|text| self.to.out(text))?;
         if !left_out.is_empty() {
             self.note(&format!("no room for {}; --json tells everything", left_out.join(", ")));
         }
@@ -109,19 +113,25 @@ impl Output {
     pub fn note(&self, text: &str) {
         if !self.quiet && !self.json {
             // Whoever closed stderr does not want to know.
-            let _ = line(&mut io::stderr().lock(), &sanitize_line(text, usize::MAX));
+            let _ = self.to.err(&sanitize_line(text, usize::MAX));
         }
     }
 
     /// Says what went wrong, and returns the exit code.
     pub fn failure(&self, failure: &Failure) -> ExitCode {
+        ExitCode::from(self.tell(failure))
+    }
+
+    /// The same, with the code as a number.
+    pub fn tell(&self, failure: &Failure) -> u8 {
         let (error, code) = match failure {
             Failure::Error(error, code) => (error, code.unwrap_or(error.kind().exit_code())),
-            Failure::Unread => return ExitCode::SUCCESS,
+            Failure::Unread => return 0,
             Failure::Interrupted(what) => return self.interrupted(what),
         };
         if self.json {
-            print_json_error(error, code);
+            // Whoever closed stderr does not want to know.
+            let _ = self.to.err(&json_error(error, code));
         } else {
             let word = if self.colour { "\u{1b}[31merror:\u{1b}[0m" } else { "error:" };
             let field = match error.field() {
@@ -130,12 +140,12 @@ impl Output {
             };
             let text = sanitize_terminal(&format!("{}{field}", error.chain()));
             // Whoever closed stderr does not want to know.
-            let _ = line(&mut io::stderr().lock(), &format!("{word} {text}"));
+            let _ = self.to.err(&format!("{word} {text}"));
         }
-        ExitCode::from(code)
+        code
     }
 
-    fn interrupted(&self, what: &str) -> ExitCode {
+    fn interrupted(&self, what: &str) -> u8 {
         let text = if self.json {
             let error = serde_json::json!({ "kind": "interrupted", "message": what, "exit_code": INTERRUPTED });
             escape(&serde_json::json!({ "error": error }).to_string())
@@ -143,8 +153,8 @@ impl Output {
             sanitize_line(what, usize::MAX)
         };
         // Whoever closed stderr does not want to know.
-        let _ = line(&mut io::stderr().lock(), &text);
-        ExitCode::from(INTERRUPTED)
+        let _ = self.to.err(&text);
+        INTERRUPTED
     }
 }
 
@@ -178,8 +188,8 @@ fn columns<'a>(heads: &[&str], rows: &[Vec<String>], spare: &[&'a str], room: us
     }
 }
 
-/// An error as one line of JSON on stderr.
-pub fn print_json_error(error: &Error, code: u8) {
+/// An error as one line of JSON.
+pub fn json_error(error: &Error, code: u8) -> String {
     let value = serde_json::json!({
         "error": {
             "kind": error.kind(),
@@ -190,20 +200,19 @@ pub fn print_json_error(error: &Error, code: u8) {
             "exit_code": code,
         }
     });
+    escape(&value.to_string())
+}
+
+/// The same, on stderr.
+pub fn print_json_error(error: &Error, code: u8) {
     // Whoever closed stderr does not want to know.
-    let _ = line(&mut io::stderr().lock(), &escape(&value.to_string()));
+    let _ = Sink::Process.err(&json_error(error, code));
 }
 
 /// What clap says, where it repeats something that a terminal obeys.
 pub fn print_misuse(text: &str) {
     // Whoever closed stderr does not want to know.
-    let _ = line(&mut io::stderr().lock(), sanitize_terminal(text).trim_end());
-}
-
-fn line(to: &mut impl Write, text: &str) -> io::Result<()> {
-    to.write_all(text.as_bytes())?;
-    to.write_all(b"\n")?;
-    to.flush()
+    let _ = Sink::Process.err(sanitize_terminal(text).trim_end());
 }
 
 /// JSON escapes the first 32 characters only; a terminal obeys some others too. They can only stand inside strings.

@@ -105,7 +105,7 @@ async fn connection(
     // In the place of those who have not logged in, until they have.
     let first = tokio::select! {
         ended = &mut session => First::Ended(ended),
-        () = async { drop(is_in.wait_for(|is_in| *is_in).await) } => First::LoggedIn,
+        () = becomes(&mut is_in) => First::LoggedIn,
         () = tokio::time::sleep_until(grace) => First::Late,
     };
     match first {
@@ -140,6 +140,13 @@ async fn connection(
     {
         cut(&stream);
         told(peer, session.await);
+    }
+}
+
+/// Until it is so; for ever where nobody is left to say it.
+async fn becomes(so: &mut watch::Receiver<bool>) {
+    if so.wait_for(|so| *so).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -10,7 +10,8 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, Pty};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::Shared;
-use super::login::{Login, login};
+use super::desk;
+use super::login::{Entry, Login, login};
 use super::program::{self, Wishes};
 use super::tcpip;
 use super::watch::Held;
@@ -29,7 +30,7 @@ pub(super) type Broken = russh::Error;
 
 pub(super) struct Connection {
     shared: Arc<Shared>,
-    login: Option<(Arc<Login>, Held)>,
+    login: Option<(Entry, Held)>,
     logged_in: watch::Sender<bool>,
     over: watch::Sender<bool>,
     /// Whether anybody has tried to log in.
@@ -50,21 +51,37 @@ impl Connection {
         Self { shared, login: None, logged_in, over, tried, waiting: HashMap::new(), channels }
     }
 
-    async fn whom(&self, user: &str, key: &PublicKey) -> Option<Login> {
+    async fn whom(&self, user: &str, key: &PublicKey) -> Option<Entry> {
         self.tried.store(true, Ordering::Relaxed);
         let blob = key.to_bytes().ok()?;
         login(&self.shared, user, KeyPrint::of_blob(&blob)).await
     }
 
+    /// The login to a VM, where it is one.
+    fn vm(&self) -> Option<Arc<Login>> {
+        match &self.login {
+            Some((Entry::Vm(login), _)) => Some(login.clone()),
+            _ => None,
+        }
+    }
+
     /// Runs a command, or a login shell.
     fn begin(&mut self, id: ChannelId, command: Option<String>, session: &mut Session) -> Result<(), Broken> {
-        let Some(((channel, wishes, place), (login, _))) = self.waiting.remove(&id).zip(self.login.as_ref()) else {
+        let Some(((channel, wishes, place), (entry, _))) = self.waiting.remove(&id).zip(self.login.as_ref()) else {
             return session.channel_failure(id);
         };
         session.channel_success(id)?;
-        let (shared, login, handle) = (self.shared.clone(), login.clone(), session.handle());
+        let (shared, entry, handle) = (self.shared.clone(), entry.clone(), session.handle());
         tokio::spawn(async move {
-            program::run(&shared, &login, wishes, command, channel, handle).await;
+            match (entry, &shared.commands) {
+                (Entry::Vm(login), _) => program::run(&shared, &login, wishes, command, channel, handle).await,
+                (Entry::Desk(person), Some(commands)) => {
+                    let size = wishes.tty.map(|tty| tty.size);
+                    desk::run(commands.clone(), person, size, command, channel, handle).await;
+                }
+                // Nobody logs in to what is not there.
+                (Entry::Desk(_), None) => {}
+            }
             drop(place);
         });
         Ok(())
@@ -87,9 +104,9 @@ impl Handler for Connection {
     async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Broken> {
         // Whoever was asked about before counts for nothing: this key has signed.
         let found = self.whom(user, key.public_key).await.filter(|_| !is_broken(key.algorithm));
-        let Some(login) = found else { return Ok(Auth::reject()) };
-        let held = self.shared.watched.add(&login, self.over.clone());
-        self.login = Some((Arc::new(login), held));
+        let Some(entry) = found else { return Ok(Auth::reject()) };
+        let held = self.shared.watched.add(&entry, self.over.clone());
+        self.login = Some((entry, held));
         Ok(Auth::Accept)
     }
 
@@ -124,7 +141,7 @@ impl Handler for Connection {
         _: &mut Session,
     ) -> Result<(), Broken> {
         let port = u16::try_from(port).ok().filter(|port| *port > 0);
-        let login = self.login.as_ref().map(|(login, _)| login.clone()).filter(|login| tcpip::is_itself(host, login));
+        let login = self.vm().filter(|login| tcpip::is_itself(host, login));
         let (Some(login), Some(port)) = (login, port) else {
             reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
             return Ok(());

@@ -1,6 +1,9 @@
 //! Whom a key and a user name let in, and where to.
 
+use std::sync::Arc;
+
 use super::Shared;
+use super::desk::{self, Person};
 use crate::error::ErrorKind;
 use crate::service::{Caller, Role, VmRef};
 use crate::types::{KeyPrint, VmId, VmName};
@@ -16,6 +19,14 @@ pub(super) struct Login {
     pub(super) vm: Bound,
 }
 
+/// What somebody logged in to.
+#[derive(Clone, Debug)]
+pub(super) enum Entry {
+    Vm(Arc<Login>),
+    /// The service itself.
+    Desk(Arc<Person>),
+}
+
 /// The VM that a login leads to, as it was then. A session of one that has become another ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Bound {
@@ -27,7 +38,7 @@ pub(super) struct Bound {
 
 /// `None` where anything is amiss, whatever it is: who has no account, whose VM it is and whether there is one look alike,
 /// and take the same steps.
-pub(super) async fn login(shared: &Shared, user: &str, key: KeyPrint) -> Option<Login> {
+pub(super) async fn login(shared: &Shared, user: &str, key: KeyPrint) -> Option<Entry> {
     let caller = match shared.accounts.by_key(&key).await {
         Ok(caller) => caller,
         Err(error) => {
@@ -48,10 +59,14 @@ pub(super) async fn login(shared: &Shared, user: &str, key: KeyPrint) -> Option<
             None
         }
     };
+    if known && user == desk::NAME && shared.commands.is_some() {
+        return Some(Entry::Desk(Arc::new(Person { caller, key })));
+    }
     // Whom a VM is shared with sees it, and does not enter it.
     let vm = found.filter(|vm| known && vm.name.as_str() == user)?;
     let enters = caller.role == Role::Admin || caller.role == Role::Tenant && vm.owner == caller.owner.0;
-    enters.then_some(Login { caller, key, vm: Bound { id: vm.id, name: vm.name, owner: vm.owner, epoch: vm.epoch } })
+    let vm = Bound { id: vm.id, name: vm.name, owner: vm.owner, epoch: vm.epoch };
+    enters.then(|| Entry::Vm(Arc::new(Login { caller, key, vm })))
 }
 
 /// A name that no VM has, for the same steps where no VM could be meant.

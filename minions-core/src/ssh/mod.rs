@@ -1,4 +1,5 @@
-//! An SSH gateway in front of any control plane: `ssh NAME@host` is a shell in the VM of that name.
+//! An SSH gateway in front of any control plane: `ssh NAME@host` is a shell in the VM of that name, `ssh minions@host` the
+//! service itself.
 //!
 //! The gateway ends SSH itself and enters VMs through their agents, so that no guest needs a server, a key or an address.
 //!
@@ -7,11 +8,12 @@
 //! login.rs     whom a key and a user name let in, and where to    connection.rs  one connection's requests
 //! program.rs   a shell or a command in the guest                  tcpip.rs     a port of the guest
 //! watch.rs     ends sessions whose VM is not what it was          key.rs       the host key
-//! penalties.rs who has failed too often, and waits: pure
+//! penalties.rs who has failed too often, and waits: pure         desk/        commands for the service itself
 //! ```
 
 mod accept;
 mod connection;
+mod desk;
 mod key;
 mod login;
 mod penalties;
@@ -29,6 +31,7 @@ use russh::server::Config;
 use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, mac};
 use tokio::net::TcpListener;
 
+pub use desk::{CommandIo, Commands, DynCommands, Person};
 pub use key::HostKey;
 
 use crate::service::{Discreet, DynAccounts, DynControlPlane};
@@ -94,17 +97,40 @@ struct Shared {
     settings: Settings,
     watched: watch::Watched,
     penalties: penalties::Penalties,
+    commands: Option<DynCommands>,
 }
 
 impl SshGateway {
     /// A gateway in front of a control plane, which it makes [`Discreet`].
     #[must_use]
     pub fn new(plane: DynControlPlane, accounts: DynAccounts, key: &HostKey, settings: Settings) -> Self {
+        Self::over(plane, accounts, None, key, settings)
+    }
+
+    /// The same, with commands for the service itself: `ssh minions@host VERB…`, or a prompt.
+    #[must_use]
+    pub fn with_commands(
+        plane: DynControlPlane,
+        accounts: DynAccounts,
+        commands: DynCommands,
+        key: &HostKey,
+        settings: Settings,
+    ) -> Self {
+        Self::over(plane, accounts, Some(commands), key, settings)
+    }
+
+    fn over(
+        plane: DynControlPlane,
+        accounts: DynAccounts,
+        commands: Option<DynCommands>,
+        key: &HostKey,
+        settings: Settings,
+    ) -> Self {
         let plane: DynControlPlane = Arc::new(Discreet(plane));
         let config = Arc::new(config(key, &settings));
         let penalties = penalties::Penalties::new(settings.free_failures, settings.max_penalty);
         let watched = watch::Watched::default();
-        Self { shared: Arc::new(Shared { plane, accounts, config, settings, watched, penalties }) }
+        Self { shared: Arc::new(Shared { plane, accounts, config, settings, watched, penalties, commands }) }
     }
 
     /// Serves until `shutdown` ends; then takes nobody any more, and ends what is left after the time to drain.

@@ -7,10 +7,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::Shared;
-use super::login::{Bound, Login};
+use super::desk::Person;
+use super::login::{Bound, Entry, Login};
 use crate::error::ErrorKind;
 use crate::service::{Caller, VmRef};
-use crate::types::{EventSeq, VmId, VmState};
+use crate::types::{EventSeq, KeyPrint, VmId, VmState};
 
 /// The longest wait of one request for events.
 const WAIT: Duration = Duration::from_secs(30);
@@ -25,14 +26,18 @@ pub(super) struct Watched(Arc<Mutex<Table>>);
 #[derive(Debug, Default)]
 struct Table {
     next: u64,
-    of: HashMap<VmId, HashMap<u64, (Login, watch::Sender<bool>)>>,
+    of: HashMap<VmId, Connections<Login>>,
+    desks: Connections<Person>,
 }
+
+/// Who logged in to something, and how their connection is ended.
+type Connections<T> = HashMap<u64, (Arc<T>, watch::Sender<bool>)>;
 
 /// Held by a connection for as long as it lasts.
 #[derive(Debug)]
 pub(super) struct Held {
     watched: Watched,
-    vm: VmId,
+    vm: Option<VmId>,
     number: u64,
 }
 
@@ -41,11 +46,21 @@ impl Watched {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn add(&self, login: &Login, over: watch::Sender<bool>) -> Held {
+    pub(super) fn add(&self, entry: &Entry, over: watch::Sender<bool>) -> Held {
         let mut table = self.lock();
         table.next += 1;
-        let (vm, number) = (login.vm.id, table.next);
-        table.of.entry(vm).or_default().insert(number, (login.clone(), over));
+        let number = table.next;
+        let vm = match entry {
+            Entry::Vm(login) => {
+                let vm = login.vm.id;
+                table.of.entry(vm).or_default().insert(number, (login.clone(), over));
+                Some(vm)
+            }
+            Entry::Desk(person) => {
+                table.desks.insert(number, (person.clone(), over));
+                None
+            }
+        };
         Held { watched: self.clone(), vm, number }
     }
 
@@ -57,8 +72,13 @@ impl Watched {
         self.lock().of.keys().copied().collect()
     }
 
-    fn logins(&self) -> Vec<(Login, watch::Sender<bool>)> {
-        self.lock().of.values().flat_map(HashMap::values).cloned().collect()
+    /// Everybody's key, and who they were.
+    fn people(&self) -> Vec<(KeyPrint, Caller, watch::Sender<bool>)> {
+        let table = self.lock();
+        let vms = table.of.values().flat_map(HashMap::values);
+        let vms = vms.map(|(login, over)| (login.key, login.caller.clone(), over.clone()));
+        let desks = table.desks.values().map(|(person, over)| (person.key, person.caller.clone(), over.clone()));
+        vms.chain(desks).collect()
     }
 
     /// The VM is this now, or not there.
@@ -74,10 +94,14 @@ impl Watched {
 impl Drop for Held {
     fn drop(&mut self) {
         let mut table = self.watched.lock();
-        if let Some(of) = table.of.get_mut(&self.vm) {
+        let Some(vm) = self.vm else {
+            table.desks.remove(&self.number);
+            return;
+        };
+        if let Some(of) = table.of.get_mut(&vm) {
             of.remove(&self.number);
             if of.is_empty() {
-                table.of.remove(&self.vm);
+                table.of.remove(&vm);
             }
         }
     }
@@ -142,9 +166,9 @@ async fn look(shared: &Shared, me: &Caller, vm: VmId) {
 async fn follow_accounts(shared: &Shared) {
     let mut changes = shared.accounts.changes();
     while changes.changed().await.is_ok() {
-        for (login, over) in shared.watched.logins() {
-            match shared.accounts.by_key(&login.key).await {
-                Ok(Some(now)) if now == login.caller => {}
+        for (key, caller, over) in shared.watched.people() {
+            match shared.accounts.by_key(&key).await {
+                Ok(Some(now)) if now == caller => {}
                 Ok(_) => drop(over.send_replace(true)),
                 Err(error) => tracing::warn!(error = %error.chain(), "whose key it is cannot be told"),
             }

@@ -278,7 +278,7 @@ Names that the service keeps for itself:{names}"
     )
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|error| error.to_string())
 }
 

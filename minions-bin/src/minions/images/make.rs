@@ -8,7 +8,6 @@ use minions_core::error::{Error, Result};
 use minions_core::image::{
     self, BakeConfig, BuildConfig, DebianConfig, ImageTools, ImportConfig, KernelFiles, Kernels,
 };
-use minions_core::service::ControlPlane;
 use minions_core::types::{ByteSize, ImageBundle, ImageDefaults, Vcpus, check_tag};
 
 use crate::cli::{Bake, Debian, Global, Making, Recipe};

@@ -8,7 +8,6 @@ use std::process::ExitCode;
 
 use minions_core::config::Environment;
 use minions_core::error::Error;
-use minions_core::service::ControlPlane;
 
 use crate::cli::{Bake, Global, Image};
 use crate::client::Client;
@@ -32,7 +31,8 @@ pub async fn bake(client: &Client, output: &Output, args: Bake, global: &Global,
     make::bake(client, output, &make::Place::new(global, environment)?, args).await
 }
 
-async fn list(client: &Client, output: &Output) -> Outcome {
+/// Every image.
+pub async fn list(client: &Client, output: &Output) -> Outcome {
     let list = client.plane.images(&client.caller).await?;
     if output.json {
         output.object(&list)?;

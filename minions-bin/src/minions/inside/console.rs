@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use minions_core::api::guest::Signal;
 use minions_core::error::{Error, ErrorKind};
-use minions_core::service::{ConsoleBox, ControlPlane};
+use minions_core::service::ConsoleBox;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::sync::oneshot;
 

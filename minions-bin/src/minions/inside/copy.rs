@@ -10,7 +10,7 @@ use minions_core::api::guest::{FileInfo, FileKind, GuestCall, ReadFile, WriteFil
 use minions_core::env::Env;
 use minions_core::error::{Error, ErrorKind, Result};
 use minions_core::guest::client::{Download, Upload, stat};
-use minions_core::service::{ControlPlane, VmRef};
+use minions_core::service::VmRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::Instant;

@@ -8,7 +8,6 @@ use minions_core::api::guest::{ExecRequest, GuestCall, Signal, TerminalFilter, T
 use minions_core::config::Environment;
 use minions_core::error::{Error, Result};
 use minions_core::guest::client::{ExecEnd, ExecInput, ExecItem, ExecOutput, exec};
-use minions_core::service::ControlPlane;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::signal::unix::{SignalKind, signal};
 

@@ -7,7 +7,7 @@ use minions_core::api::guest::GuestCall;
 use minions_core::api::v1::Vm;
 use minions_core::error::{Error, ErrorKind, Result};
 use minions_core::guest::client;
-use minions_core::service::{ControlPlane, VmRef};
+use minions_core::service::VmRef;
 use minions_core::types::VmState;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -38,7 +38,7 @@ pub async fn run(client: &Client, output: &Output, args: &Forward) -> Outcome {
         } else {
             output.note(&format!("{address} leads to port {remote} in {vm}; Ctrl-C ends it"));
         }
-        loops.spawn(accept(client.clone(), *output, vm.clone(), listener, remote));
+        loops.spawn(accept(client.clone(), output.clone(), vm.clone(), listener, remote));
     }
     tokio::select! {
         _ = loops.join_next() => Err(Error::new(ErrorKind::Unavailable, "a listener ended").into()),
@@ -66,7 +66,7 @@ async fn accept(client: Client, output: Output, vm: VmRef, listener: TcpListener
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => { connections.spawn(carry(client.clone(), output, vm.clone(), stream, remote)); }
+                Ok((stream, _)) => { connections.spawn(carry(client.clone(), output.clone(), vm.clone(), stream, remote)); }
                 Err(error) => {
                     output.note(&format!("cannot accept: {error}"));
                     return;

@@ -3,7 +3,6 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use minions_core::service::ControlPlane;
 use tokio::io::AsyncReadExt;
 
 use super::console::broke;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use minions_core::api::guest::{FileKind, GuestCall, ReadFile, TerminalFilter, WriteFile};
 use minions_core::error::Error;
 use minions_core::guest::client::Download;
-use minions_core::service::{ControlPlane, VmRef};
+use minions_core::service::VmRef;
 use tokio::io::AsyncWriteExt;
 
 use super::archive::Tally;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use minions_core::api::v1::{RebaseVm, RenameVm, ResizeVm, RestartVm, StartVm, StopVm};
-use minions_core::service::{ControlPlane, VmAction, VmRef};
+use minions_core::service::{VmAction, VmRef};
 use minions_core::types::{Vcpus, VmState};
 
 use super::ask;
@@ -74,7 +74,7 @@ pub async fn rebase(client: &Client, output: &Output, args: &Rebase) -> Outcome 
         ask::possible(output, &format!("{typed} and what is on its root disk shall be replaced"))?;
         let found = client.plane.vm(&client.caller, typed).await?;
         let question = format!("Replace the root disk of {} ({}); /data stays? [y/N] ", found.name, found.disk);
-        ask::confirm(question, "nothing was replaced").await?;
+        ask::confirm(output, question, "nothing was replaced").await?;
         vm = VmRef::Id(found.id);
     }
     let operation = client.act(&vm, &VmAction::Rebase(RebaseVm { image: args.image.clone() })).await?;

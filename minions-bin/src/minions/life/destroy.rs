@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use minions_core::api::v1::DestroyVm;
-use minions_core::service::{ControlPlane, VmAction, VmRef};
+use minions_core::service::{VmAction, VmRef};
 use minions_core::types::ByteSize;
 
 use super::ask;
@@ -22,7 +22,7 @@ pub async fn run(client: &Client, output: &Output, args: &Destroy) -> Outcome {
             (false, data) if data == ByteSize::default() => format!("its root disk ({})", found.disk),
             (false, data) => format!("its disks ({} and {data})", found.disk),
         };
-        ask::confirm(format!("Destroy {} and {disks}? [y/N] ", found.name), "nothing was destroyed").await?;
+        ask::confirm(output, format!("Destroy {} and {disks}? [y/N] ", found.name), "nothing was destroyed").await?;
         // What was confirmed is what is destroyed, whoever has the name by now.
         vm = VmRef::Id(found.id);
     }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use minions_core::api::v1::{DeleteDisk as Request, Disk, ListDisks};
 use minions_core::error::{Error, ErrorKind};
-use minions_core::service::{ControlPlane, VmAction, VmRef};
+use minions_core::service::{VmAction, VmRef};
 
 use super::ask;
 use crate::cli::DeleteDisk;
@@ -49,7 +49,7 @@ pub async fn delete(client: &Client, output: &Output, args: &DeleteDisk) -> Outc
         ask::possible(output, &format!("the disk {disk} shall go"))?;
         let vm = client.plane.vm(&client.caller, &VmRef::Id(disk)).await?;
         let question = format!("Delete the data disk that {} left ({})? [y/N] ", vm.name, vm.data_disk);
-        ask::confirm(question, "nothing was deleted").await?;
+        ask::confirm(output, question, "nothing was deleted").await?;
     }
     let operation = client.act(&VmRef::Id(disk), &VmAction::DeleteDisk(Request {})).await?;
     let name = format!("the disk {disk}");

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use minions_core::service::ControlPlane;
 use minions_core::types::Vcpus;
 
 use super::tags::Tags;

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use minions_core::api::v1::{ListVms, Vm};
 use minions_core::error::{Error, ErrorKind};
-use minions_core::service::ControlPlane;
 
 use super::tags::Tags;
 use crate::cli::List;

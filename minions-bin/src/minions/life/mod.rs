@@ -15,7 +15,7 @@ use std::fmt::Display;
 
 use minions_core::api::v1::{Operation, Vm};
 use minions_core::error::Result;
-use minions_core::service::{ControlPlane, VmRef};
+use minions_core::service::VmRef;
 use minions_core::types::{BootMark, OperationVerb};
 use serde::Serialize;
 

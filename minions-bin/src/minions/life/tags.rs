@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use minions_core::service::ControlPlane;
 use minions_core::types::ImageId;
 
 use crate::client::Client;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use minions_core::api::v1::Vm;
 use minions_core::error::{Error, ErrorKind, Result};
-use minions_core::service::{ControlPlane, VmRef};
+use minions_core::service::VmRef;
 use minions_core::types::{OperationId, VmState};
 use tokio::time::Instant;
 

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use minions_core::error::{Error, ErrorKind};
-use minions_core::service::Directory;
 
 use super::MOST;
 use crate::cli::Audit;
@@ -14,7 +13,7 @@ use crate::output::{Outcome, Output};
 pub async fn run(client: &Client, output: &Output, args: &Audit) -> Outcome {
     let (mut after, mut seen) = (args.after, 0);
     loop {
-        let page = client.plane.audit(&client.caller, after, 200).await?;
+        let page = client.people.audit(&client.caller, after, 200).await?;
         seen += page.entries.len();
         for entry in &page.entries {
             if output.json {

@@ -5,8 +5,7 @@ use std::process::ExitCode;
 
 use minions_core::api::v1::{AddKey, Key};
 use minions_core::error::{Error, Result};
-use minions_core::service::Directory;
-use minions_core::types::PublicKey;
+use minions_core::types::{PublicKey, UserName};
 
 use super::whom;
 use crate::cli;
@@ -23,19 +22,11 @@ pub async fn run(client: &Client, output: &Output, verb: cli::Key) -> Outcome {
             let text = tokio::task::spawn_blocking(move || read(&file))
                 .await
                 .map_err(|error| Error::internal("reading a file panicked").with_source(error))??;
-            // What is no public key is not sent anywhere: it may be the private one.
-            text.parse::<PublicKey>()?;
-            let user = whom(client, user.as_ref()).await?;
-            let key = client.plane.add_key(&client.caller, &user, &AddKey { key: text, label }).await?;
-            if output.json {
-                output.object(&key)?;
-            } else {
-                output.note(&format!("{} may log in with {}", key.user, key.fingerprint));
-            }
+            return add(client, output, user.as_ref(), label, text).await;
         }
         cli::Key::List { user } => {
             let user = whom(client, user.as_ref()).await?;
-            let list = client.plane.keys(&client.caller, &user).await?;
+            let list = client.people.keys(&client.caller, &user).await?;
             if output.json {
                 output.object(&list)?;
             } else if output.quiet {
@@ -50,9 +41,29 @@ pub async fn run(client: &Client, output: &Output, verb: cli::Key) -> Outcome {
         }
         cli::Key::Delete { user, fingerprint } => {
             let user = whom(client, user.as_ref()).await?;
-            client.plane.delete_key(&client.caller, &user, &fingerprint).await?;
+            client.people.delete_key(&client.caller, &user, &fingerprint).await?;
             output.note(&format!("{user} may no longer log in with {fingerprint}"));
         }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Adds a public key as it was written.
+pub async fn add(
+    client: &Client,
+    output: &Output,
+    user: Option<&UserName>,
+    label: Option<String>,
+    text: String,
+) -> Outcome {
+    // What is no public key is not sent anywhere: it may be the private one.
+    text.parse::<PublicKey>()?;
+    let user = whom(client, user).await?;
+    let key = client.people.add_key(&client.caller, &user, &AddKey { key: text, label }).await?;
+    if output.json {
+        output.object(&key)?;
+    } else {
+        output.note(&format!("{} may log in with {}", key.user, key.fingerprint));
     }
     Ok(ExitCode::SUCCESS)
 }

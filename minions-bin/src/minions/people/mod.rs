@@ -7,7 +7,7 @@ mod token;
 mod user;
 
 pub use audit::run as audit;
-pub use key::run as key;
+pub use key::{add as add_key, run as key};
 pub use quota::run as quota;
 pub use token::run as token;
 pub use user::run as user;
@@ -25,6 +25,6 @@ async fn whom(client: &Client, named: Option<&UserName>) -> Result<UserName> {
     if let Some(name) = named {
         return Ok(name.clone());
     }
-    let me = client.plane.whoami().await?;
+    let me = client.whoami().await?;
     me.name.parse().map_err(|_| Error::new(ErrorKind::Unavailable, "the service does not say who we are"))
 }

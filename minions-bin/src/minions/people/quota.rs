@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use minions_core::api::v1::UpdateUser;
-use minions_core::service::Directory;
 use minions_core::types::Quota;
 
 use super::whom;
@@ -15,17 +14,17 @@ pub async fn run(client: &Client, output: &Output, verb: cli::Quota) -> Outcome 
     let user = match verb {
         cli::Quota::Show { user } => {
             let user = whom(client, user.as_ref()).await?;
-            client.plane.user(&client.caller, &user).await?
+            client.people.user(&client.caller, &user).await?
         }
         cli::Quota::Set { user, vms, disk, memory } => {
-            let now = client.plane.user(&client.caller, &user).await?.quota.unwrap_or_default();
+            let now = client.people.user(&client.caller, &user).await?.quota.unwrap_or_default();
             let quota = Quota {
                 vms: vms.unwrap_or(now.vms),
                 disk: disk.unwrap_or(now.disk),
                 memory: memory.unwrap_or(now.memory),
             };
             let request = UpdateUser { quota: Some(quota), ..UpdateUser::default() };
-            client.plane.update_user(&client.caller, &user, &request).await?
+            client.people.update_user(&client.caller, &user, &request).await?
         }
     };
     match user.quota {

@@ -10,7 +10,7 @@ use minions_core::api::v1::AddToken;
 use minions_core::env::Env;
 use minions_core::error::{Error, ErrorKind, Result};
 use minions_core::http::token::{Token, TokenTable};
-use minions_core::service::{Caller, Directory};
+use minions_core::service::Caller;
 use minions_core::types::UserName;
 
 use super::whom;
@@ -27,7 +27,7 @@ pub async fn run(client: impl FnOnce() -> Result<Client>, output: &Output, verb:
             let user = whom(&client, user.as_ref()).await?;
             let (label, scope) = (label.unwrap_or_default(), scope.into());
             let request = AddToken { label, scope, lifetime_s: expires.map(|life| life.as_secs()) };
-            let made = client.plane.add_token(&client.caller, &user, &request).await?;
+            let made = client.people.add_token(&client.caller, &user, &request).await?;
             if output.json {
                 output.object(&made)?;
             } else {
@@ -43,7 +43,7 @@ pub async fn run(client: impl FnOnce() -> Result<Client>, output: &Output, verb:
         cli::Token::Delete { user, id } => {
             let client = client()?;
             let user = whom(&client, user.as_ref()).await?;
-            client.plane.delete_token(&client.caller, &user, id).await?;
+            client.people.delete_token(&client.caller, &user, id).await?;
             output.note(&format!("{id} lets nobody in any more"));
             Ok(ExitCode::SUCCESS)
         }
@@ -52,7 +52,7 @@ pub async fn run(client: impl FnOnce() -> Result<Client>, output: &Output, verb:
 
 async fn list(client: &Client, output: &Output, user: Option<&UserName>) -> Outcome {
     let user = whom(client, user).await?;
-    let list = client.plane.tokens(&client.caller, &user).await?;
+    let list = client.people.tokens(&client.caller, &user).await?;
     if output.json {
         output.object(&list)?;
     } else if output.quiet {

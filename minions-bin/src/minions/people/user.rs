@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use minions_core::api::v1::{AddUser, ListUsers, UpdateUser, User};
 use minions_core::error::{Error, ErrorKind};
-use minions_core::service::Directory;
 use minions_core::types::Role;
 
 use super::MOST;
@@ -17,7 +16,7 @@ use crate::output::{Outcome, Output};
 pub async fn run(client: &Client, output: &Output, verb: cli::User) -> Outcome {
     match verb {
         cli::User::Add { name, admin } => {
-            let user = client.plane.add_user(&client.caller, &AddUser { name, admin }).await?;
+            let user = client.people.add_user(&client.caller, &AddUser { name, admin }).await?;
             let next = format!("{0} is added; let them in: minions key add --user {0} FILE.pub", user.name);
             told(output, &user, &next)
         }
@@ -25,16 +24,17 @@ pub async fn run(client: &Client, output: &Output, verb: cli::User) -> Outcome {
         cli::User::Update { name, disable, enable, admin, tenant } => {
             let pick = |yes: bool, no: bool| (yes || no).then_some(yes);
             let request = UpdateUser { disabled: pick(disable, enable), admin: pick(admin, tenant), quota: None };
-            let user = client.plane.update_user(&client.caller, &name, &request).await?;
+            let user = client.people.update_user(&client.caller, &name, &request).await?;
             let state = if user.disabled { "is let in no more" } else { "is let in" };
             told(output, &user, &format!("{} {state}, as {}", user.name, word(user.role)))
         }
         cli::User::Delete { name, yes } => {
             if !yes {
                 ask::possible(output, &format!("the user {name} shall go, with every key and token"))?;
-                ask::confirm(format!("Delete {name}, with every key and token? [y/N] "), "nothing was deleted").await?;
+                ask::confirm(output, format!("Delete {name}, with every key and token? [y/N] "), "nothing was deleted")
+                    .await?;
             }
-            client.plane.delete_user(&client.caller, &name).await?;
+            client.people.delete_user(&client.caller, &name).await?;
             output.note(&format!("{name} is gone; nobody else gets the name"));
             Ok(ExitCode::SUCCESS)
         }
@@ -54,7 +54,7 @@ async fn list(client: &Client, output: &Output) -> Outcome {
     let mut users: Vec<User> = Vec::new();
     let mut query = ListUsers { limit: Some(200), cursor: None };
     loop {
-        let page = client.plane.users(&client.caller, &query).await?;
+        let page = client.people.users(&client.caller, &query).await?;
         users.extend(page.users);
         if users.len() > MOST {
             return Err(Error::new(ErrorKind::Unavailable, "the server's list does not come to an end").into());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use minions_core::env::Env;
 use minions_core::error::{Error, ErrorKind, Result};
 use minions_core::proxy::{self, Certificates, HttpsProxy, OwnCa};
-use minions_core::service::{DynAccounts, DynControlPlane};
+use minions_core::service::{DynControlPlane, DynLoginLinks, LocalAccounts};
 use minions_core::ssh::{self, HostKey, SshGateway};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 
 use super::folder::Folder;
 use crate::cli::{Serve, Tls};
+use crate::desk::Counter;
 
 /// How often a development certificate is made anew, and a certificate's file looked at.
 const RESIGN: Duration = Duration::from_secs(24 * 3_600);
@@ -38,18 +39,9 @@ impl Front {
         folder: &Folder,
         env: &Env,
         plane: DynControlPlane,
-        accounts: DynAccounts,
+        accounts: Arc<LocalAccounts>,
     ) -> Result<Self> {
         let mut front = Self { ssh: None, proxy: None, tasks: JoinSet::new(), place: Vec::new() };
-        if let Some(address) = args.ssh {
-            let (state, ids) = (folder.state(), env.ids.clone());
-            let key = blocking(move || host_key(&state, ids.as_ref())).await?;
-            tracing::info!(fingerprint = key.fingerprint(), "people know the SSH gateway by this key");
-            let listener = bind(address).await?;
-            front.place.push(format!("ssh://{}", shown(&listener)));
-            let gateway = SshGateway::new(plane.clone(), accounts.clone(), &key, ssh::Settings::default());
-            front.ssh = Some((gateway, listener));
-        }
         if let (Some(address), Some(domain)) = (args.https, &args.domain) {
             let https = bind(address).await?;
             let http = match args.http {
@@ -62,8 +54,19 @@ impl Front {
             let certificates = front.certificates(args, folder, env, names).await?;
             let settings = proxy::Settings { port, ..proxy::Settings::new(domain, control) };
             front.place.push(format!("https://*.{domain}:{port}"));
-            let proxy = HttpsProxy::new(plane, accounts, env.clone(), certificates, settings)?;
+            let proxy = HttpsProxy::new(plane.clone(), accounts.clone(), env.clone(), certificates, settings)?;
             front.proxy = Some((proxy, vec![https], http));
+        }
+        if let Some(address) = args.ssh {
+            let (state, ids) = (folder.state(), env.ids.clone());
+            let key = blocking(move || host_key(&state, ids.as_ref())).await?;
+            tracing::info!(fingerprint = key.fingerprint(), "people know the SSH gateway by this key");
+            let listener = bind(address).await?;
+            front.place.push(format!("ssh://{}", shown(&listener)));
+            let links = front.proxy.as_ref().map(|(proxy, ..)| Arc::new(proxy.clone()) as DynLoginLinks);
+            let counter = Arc::new(Counter::new(plane.clone(), accounts.clone(), links, env.clone()));
+            let gateway = SshGateway::with_commands(plane, accounts, counter, &key, ssh::Settings::default());
+            front.ssh = Some((gateway, listener));
         }
         Ok(front)
     }

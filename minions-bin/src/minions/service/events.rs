@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use minions_core::api::v1::{Event, EventBody, EventPage, OperationOutcome};
 use minions_core::error::{Error, ErrorKind, Result};
-use minions_core::service::ControlPlane;
 use minions_core::types::EventSeq;
 use tokio::time::Instant;
 

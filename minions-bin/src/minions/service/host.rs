@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use minions_core::service::ControlPlane;
-
 use crate::client::Client;
 use crate::output::{Outcome, Output};
 

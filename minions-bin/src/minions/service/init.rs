@@ -32,7 +32,7 @@ pub async fn run(output: &Output, global: &Global, args: &Init, environment: &En
     }
     if !args.yes {
         ask::possible(output, "this machine shall be changed")?;
-        ask::confirm("Do it? [y/N] ".to_owned(), "nothing was changed").await?;
+        ask::confirm(output, "Do it? [y/N] ".to_owned(), "nothing was changed").await?;
     }
     carry_out(output, &wish, &plan.steps).await?;
     let left = setup::plan(&wish, &setup::look(&wish).await?);

@@ -9,7 +9,7 @@ use crate::output::{Outcome, Output};
 pub async fn run(client: Option<Client>, output: &Output) -> Outcome {
     let here = env!("CARGO_PKG_VERSION");
     let server = match client {
-        Some(client) => client.plane.version().await,
+        Some(client) => client.version().await,
         None => Err(minions_core::Error::invalid("server", "no service is named")),
     };
     if output.json {
