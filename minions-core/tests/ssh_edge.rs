@@ -3,13 +3,19 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at what it did not expect")]
 #![allow(clippy::disallowed_methods, reason = "it runs the OpenSSH client")]
 
+#[path = "ssh_edge/clients.rs"]
+mod clients;
+#[path = "ssh_edge/desk.rs"]
+mod desk;
 mod edge;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
+use desk::Toy;
 use edge::{Edge, owner};
 use minions_core::api::v1;
 use minions_core::env::Env;
@@ -38,6 +44,7 @@ struct Gate {
     edge: Edge,
     address: SocketAddr,
     dir: tempfile::TempDir,
+    toy: Toy,
     served: tokio::task::JoinHandle<()>,
 }
 
@@ -60,9 +67,11 @@ impl Gate {
         let address = listener.local_addr().unwrap();
         let known = format!("[127.0.0.1]:{} {}\n", address.port(), key.public_line().unwrap());
         std::fs::write(dir.path().join("known_hosts"), known).unwrap();
-        let gateway = SshGateway::new(edge.plane.clone(), edge.accounts.clone(), &key, settings);
+        let (accounts, toy) = (edge.accounts.clone(), Toy::default());
+        let commands = Arc::new(toy.clone());
+        let gateway = SshGateway::with_commands(edge.plane.clone(), accounts, commands, &key, settings);
         let served = tokio::spawn(async move { gateway.serve(vec![listener], std::future::pending()).await });
-        Self { edge, address, dir, served }
+        Self { edge, address, dir, toy, served }
     }
 
     /// Somebody with an account and a key. Returns the private key's file.

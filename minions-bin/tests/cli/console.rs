@@ -11,19 +11,19 @@ use serde_json::Value;
 use super::service::{Service, signal_to};
 
 /// What is shown, read text by text.
-struct Screen<R> {
+pub struct Screen<R> {
     from: R,
     /// What was read behind the last text.
     left: Vec<u8>,
 }
 
 impl<R: Read> Screen<R> {
-    fn of(from: R) -> Self {
+    pub fn of(from: R) -> Self {
         Self { from, left: Vec::new() }
     }
 
     /// Reads until a text has come.
-    fn until(&mut self, text: &str) {
+    pub fn until(&mut self, text: &str) {
         let mut piece = [0; 4096];
         loop {
             if let Some(at) = self.left.windows(text.len()).position(|window| window == text.as_bytes()) {

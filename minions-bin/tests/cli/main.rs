@@ -9,6 +9,7 @@
 
 mod console;
 mod context;
+mod desk;
 mod events;
 mod init;
 mod misuse;
@@ -336,7 +337,7 @@ fn a_token_lets_its_owner_in_over_tcp_and_shows_them_only_their_own() {
     let mut child = serve(dir.path(), &[]);
     let line = ready(&mut child);
     let url = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap().to_owned();
-    let service = Service { child, dir };
+    let service = Service { child, dir, told: String::new() };
     if on_qemu() {
         service.build_image();
     }

@@ -14,6 +14,8 @@ use super::MINIONS;
 pub struct Service {
     pub child: Child,
     pub dir: tempfile::TempDir,
+    /// What it said when it was ready.
+    pub told: String,
 }
 
 pub fn on_qemu() -> bool {
@@ -73,11 +75,15 @@ pub fn ready(child: &mut Child) -> String {
 
 impl Service {
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    pub fn start_with(more: &[&str]) -> Self {
         let dir = folder();
-        let mut child = serve(dir.path(), &[]);
+        let mut child = serve(dir.path(), more);
         let line = ready(&mut child);
         assert!(line.starts_with("ready: unix://"), "{line}{}", fs::read_to_string(dir.path().join("log")).unwrap());
-        let service = Self { child, dir };
+        let service = Self { child, dir, told: line };
         if on_qemu() {
             service.build_image();
         }

@@ -54,6 +54,9 @@ pub struct Settings {
     pub max_connections: usize,
     /// Most channels at a time of one connection.
     pub max_channels: usize,
+    /// Whether only key exchanges are offered that a later quantum computer does not break either. Clients older than OpenSSH
+    /// 9.9 know none of these.
+    pub post_quantum_only: bool,
     /// How long all connections have to end when the gateway does.
     pub drain: Duration,
 }
@@ -68,6 +71,7 @@ impl Default for Settings {
             max_penalty: Duration::from_secs(300),
             max_connections: 4_096,
             max_channels: 32,
+            post_quantum_only: false,
             drain: Duration::from_secs(5),
         }
     }
@@ -147,7 +151,7 @@ fn config(key: &HostKey, settings: &Settings) -> Config {
         // A client asks which methods there are before it tries one.
         auth_rejection_time_initial: Some(Duration::ZERO),
         keys: vec![key.0.clone()],
-        preferred: preferred(),
+        preferred: preferred(settings.post_quantum_only),
         max_auth_attempts: MAX_AUTH_TRIES,
         inactivity_timeout: None,
         keepalive_interval: Some(KEEPALIVE),
@@ -158,8 +162,8 @@ fn config(key: &HostKey, settings: &Settings) -> Config {
     }
 }
 
-/// Nothing that anybody has broken, and a key exchange that a later quantum computer does not break either.
-fn preferred() -> Preferred {
+/// Nothing that anybody has broken, and first a key exchange that a later quantum computer does not break either.
+fn preferred(post_quantum_only: bool) -> Preferred {
     const KEX: &[kex::Name] = &[
         kex::MLKEM768X25519_SHA256,
         kex::CURVE25519,
@@ -169,6 +173,8 @@ fn preferred() -> Preferred {
         kex::EXTENSION_SUPPORT_AS_SERVER,
         kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
     ];
+    const POST_QUANTUM: &[kex::Name] =
+        &[kex::MLKEM768X25519_SHA256, kex::EXTENSION_SUPPORT_AS_SERVER, kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER];
     const CIPHERS: &[cipher::Name] = &[
         cipher::AES_256_GCM,
         cipher::CHACHA20_POLY1305,
@@ -188,7 +194,7 @@ fn preferred() -> Preferred {
         Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
     ];
     Preferred {
-        kex: Cow::Borrowed(KEX),
+        kex: Cow::Borrowed(if post_quantum_only { POST_QUANTUM } else { KEX }),
         key: Cow::Owned(keys),
         cipher: Cow::Borrowed(CIPHERS),
         mac: Cow::Borrowed(MACS),

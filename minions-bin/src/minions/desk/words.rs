@@ -14,12 +14,12 @@ use crate::cli::{
 #[command(name = "ssh minions@HOST", no_binary_name = true, arg_required_else_help = true, infer_long_args = false)]
 #[command(disable_version_flag = true, max_term_width = 100, color = clap::ColorChoice::Never)]
 #[command(
-    after_help = "Into a VM: ssh NAME@HOST. To this prompt: ssh -t minions@HOST. In a script: ssh minions@HOST list --json
+    after_help = "Into a VM: ssh NAME@HOST. A prompt: ssh minions@HOST. In a script: ssh minions@HOST list --json
 
 A SIZE is a whole number with KiB, MiB, GiB or TiB; a TIME one with ms, s, m or h.
 
-Exit codes: 0 done · 1 our bug · 2 bad usage · 4 not there · 5 conflict · 6 not allowed · 7 no capacity
-8 unavailable or too late"
+Exit codes: 0 done · 1 our bug · 2 bad usage · 4 not there · 5 conflict · 6 not allowed
+7 no capacity · 8 unavailable or too late"
 )]
 pub struct Desk {
     /// Print JSON: one object, or one a line for streams; errors too, on stderr

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::cli::Create;
 use crate::client::Client;
 use crate::output::{Outcome, Output, spell};
+use crate::sink::Sink;
 
 pub async fn run(client: &Client, output: &Output, args: Create) -> Outcome {
     let start = Instant::now();
@@ -31,7 +32,11 @@ pub async fn run(client: &Client, output: &Output, args: Create) -> Outcome {
     let operation = client.create(&request).await?;
     if super::finish(client, output, "creating", &name, operation, args.waiting).await?.is_some() {
         let took: Duration = start.elapsed();
-        output.note(&format!("{name} runs after {}; try: minions exec {name} -- uname -a", spell(took)));
+        let enter = match output.to {
+            Sink::Process => format!("minions exec {name} -- uname -a"),
+            Sink::Sheet(_) => format!("ssh {name}@HOST"),
+        };
+        output.note(&format!("{name} runs after {}; try: {enter}", spell(took)));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_15_no_bytes_break_the_line() {
+    fn bad_16_no_bytes_break_the_line() {
         let mut seed = 1_u64;
         for _ in 0..200 {
             let mut line = Line::default();

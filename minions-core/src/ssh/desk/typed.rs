@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bad_15_who_sends_without_end_is_told_so_and_fills_no_memory() {
+    async fn bad_16_who_sends_without_end_is_told_so_and_fills_no_memory() {
         let typed = Typed::default();
         for _ in 0..100 {
             typed.push(&[b'x'; 32 << 10]);
