@@ -17,7 +17,7 @@ use minions_core::memory::{InMemoryHost, Limits, Settings as MemorySettings};
 use minions_core::network::bridge::{BridgeConfig, BridgeNetwork};
 use minions_core::network::user::{UserNetwork, UserNetworkConfig};
 use minions_core::node::LocalNode;
-use minions_core::service::{Caller, ControlPlane, LocalControlPlane, Quota, ServiceConfig};
+use minions_core::service::{Caller, ControlPlane, LocalAccounts, LocalControlPlane, Quota, ServiceConfig};
 use minions_core::storage::DynStorage;
 use minions_core::storage::file::FileStorage;
 use minions_core::store::LeasePool;
@@ -228,7 +228,8 @@ pub async fn parts(kind: Kind, dir: &Path, env: &Env) -> Result<Parts> {
 /// A service, with its API on a UNIX socket.
 pub struct Service {
     pub node: Arc<LocalNode>,
-    _plane: Arc<LocalControlPlane>,
+    pub plane: Arc<LocalControlPlane>,
+    pub accounts: Arc<LocalAccounts>,
     server: tokio::task::JoinHandle<()>,
 }
 
@@ -236,7 +237,7 @@ impl Service {
     /// Over the stores in a folder, which are made where there are none.
     pub async fn start(kind: Kind, dir: &Path, parts: Parts, env: &Env) -> Result<Self> {
         let journal = SqliteJournal::open(dir.join("journal.db"), kind.pool(), env.clock.clone()).await?;
-        let fleet = SqliteFleet::open(dir.join("fleet.db")).await?;
+        let fleet = Arc::new(SqliteFleet::open(dir.join("fleet.db")).await?);
         let ports = Ports {
             hypervisor: parts.hypervisor,
             storage: parts.storage,
@@ -247,13 +248,14 @@ impl Service {
         let node = LocalNode::start(HostId::from_bits(1), ports, env.clone(), EngineConfig::default()).await?;
         let quota = Quota { vms: 1 << 40, disk: ByteSize::bytes(1 << 62), memory: ByteSize::bytes(1 << 62) };
         let config = ServiceConfig { quota, ..ServiceConfig::default() };
-        let plane = LocalControlPlane::start(Arc::new(fleet), node.clone(), env.clone(), config);
+        let accounts = LocalAccounts::new(fleet.clone(), fleet.clone(), env.clone(), config.store_limit);
+        let plane = LocalControlPlane::start(fleet, node.clone(), env.clone(), config);
         let uid = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(dir)?);
         let server = ApiServer::new(plane.clone(), Settings { admin_uids: vec![uid], ..Settings::default() });
         let listener = Listener::unix(&dir.join("api.sock"))?;
         server.set_ready(true);
         let server = tokio::spawn(async move { server.serve(vec![listener], std::future::pending()).await });
-        Ok(Self { node, _plane: plane, server })
+        Ok(Self { node, plane, accounts: Arc::new(accounts), server })
     }
 }
 

@@ -22,6 +22,8 @@ mod file_transfer;
 #[cfg(target_os = "linux")]
 mod floor;
 #[cfg(target_os = "linux")]
+mod front;
+#[cfg(target_os = "linux")]
 mod guest_exec;
 #[cfg(target_os = "linux")]
 mod host;
@@ -32,11 +34,17 @@ mod measure;
 #[cfg(target_os = "linux")]
 mod memory;
 #[cfg(target_os = "linux")]
+mod pin;
+#[cfg(target_os = "linux")]
+mod proxy;
+#[cfg(target_os = "linux")]
 mod recovery;
 #[cfg(target_os = "linux")]
 mod report;
 #[cfg(target_os = "linux")]
 mod seed;
+#[cfg(target_os = "linux")]
+mod ssh;
 #[cfg(target_os = "linux")]
 mod store_write;
 #[cfg(target_os = "linux")]

@@ -76,3 +76,42 @@ impl Process {
         Ok(total)
     }
 }
+
+/// A process and all that come from it.
+pub fn family(process: u32) -> Vec<u32> {
+    let mut all = vec![process];
+    let mut at = 0;
+    while let Some(one) = all.get(at).copied() {
+        at += 1;
+        for task in std::fs::read_dir(format!("/proc/{one}/task")).into_iter().flatten().flatten() {
+            let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            all.extend(children.split_ascii_whitespace().filter_map(|word| word.parse::<u32>().ok()));
+        }
+    }
+    all
+}
+
+/// CPU time in microseconds of a process and all that came from it, of those that have ended too.
+pub fn family_cpu(process: u32) -> f64 {
+    let of = |pid: u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let after = stat.rsplit_once(')').map(|(_, after)| after.to_owned()).unwrap_or_default();
+        after.split_ascii_whitespace().skip(11).take(4).filter_map(|word| word.parse::<f64>().ok()).sum::<f64>()
+    };
+    family(process).into_iter().map(of).sum::<f64>() * 1e4
+}
+
+/// Memory in KiB of a process and all that come from it, what they share divided among those who share it.
+pub fn family_memory(process: u32) -> f64 {
+    let of = |pid: u32| {
+        let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+        let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:").map(str::to_owned)).unwrap_or_default();
+        line.split_ascii_whitespace().next().and_then(|word| word.parse::<f64>().ok()).unwrap_or(0.0)
+    };
+    family(process).into_iter().map(of).sum()
+}
+
+/// The same of one process alone: those that come from it do other work.
+pub fn own_cpu(process: u32) -> f64 {
+    Process::of(process).cpu().unwrap_or(0.0)
+}

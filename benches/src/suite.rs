@@ -11,12 +11,12 @@ use crate::Result;
 use crate::host::Kind;
 use crate::report::{self, Figure};
 use crate::{
-    api_scale, boot, create_host, create_rate, daemon, file_transfer, floor, guest_exec, idle, memory, recovery, seed,
-    store_write,
+    api_scale, boot, create_host, create_rate, daemon, file_transfer, floor, front, guest_exec, idle, memory, proxy,
+    recovery, seed, ssh, store_write,
 };
 
 const USAGE: &str = "usage: minions-bench quick|full [--only ROW[,ROW]] [--json FILE]
-rows: boot host create exec files api store memory recovery idle";
+rows: boot host create exec files api store memory recovery idle proxy ssh";
 
 /// What was asked for.
 #[derive(Debug)]
@@ -112,6 +112,8 @@ async fn measured(run: &Run) -> Vec<Figure> {
     row!("memory", "24", memory);
     row!("recovery", "25", recovery);
     row!("idle", "26", idle);
+    row!("proxy", "8-14", proxy);
+    row!("ssh", "16-18", ssh);
     figures
 }
 
@@ -151,6 +153,21 @@ fn play(words: &[String]) -> Result<()> {
         "daemon" => many().enable_all().build()?.block_on(daemon::run(Kind::parse(word(1))?, Path::new(word(2)))),
         "model" => many().enable_all().build()?.block_on(daemon::model_only(Path::new(word(1)))),
         "agent" => one().enable_all().build()?.block_on(guest_exec::agent(Path::new(word(1)))),
+        "front" => {
+            let kind = Kind::parse(word(1))?;
+            one().enable_all().build()?.block_on(front::serve(
+                kind,
+                Path::new(word(2)),
+                word(3).parse()?,
+                word(4).parse()?,
+            ))
+        }
+        "backend" => one().enable_all().build()?.block_on(proxy::backend::serve()),
+        "minproxy" => {
+            let names = word(3).parse()?;
+            one().enable_all().build()?.block_on(proxy::floor::serve(Path::new(word(1)), word(2).parse()?, names))
+        }
+        "minssh" => one().enable_all().build()?.block_on(ssh::floor::serve(Path::new(word(1)))),
         "floor" => one().enable_all().build()?.block_on(floor::serve(Path::new(word(1)), Path::new(word(2)))),
         _ => many().enable_all().build()?.block_on(bench(Run::parse(words)?)),
     }

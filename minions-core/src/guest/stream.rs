@@ -27,13 +27,25 @@ pub(super) fn hang_up(line: &Line) {
 }
 
 impl AsyncRead for GuestStream {
+    #[expect(
+        unsafe_code,
+        reason = "a reader's room need not be cleared before it is filled, which took longer than reading"
+    )]
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             let mut ready = ready!(self.0.poll_read_ready(cx))?;
-            let place = buffer.initialize_unfilled();
-            match ready.try_io(|line| Ok(rustix::io::read(line.get_ref(), &mut *place)?)) {
+            let room = buffer.remaining();
+            // SAFETY: nothing here takes initialised bytes back: `read` only ever writes.
+            let place = unsafe { buffer.unfilled_mut() };
+            match ready.try_io(|line| Ok(rustix::io::read(line.get_ref(), &mut *place)?.0.len())) {
                 Ok(Ok(count)) => {
+                    // SAFETY: `read` has told of these bytes that it has written them.
+                    unsafe { buffer.assume_init(count) };
                     buffer.advance(count);
+                    // That was all there is: asking once more would only tell so.
+                    if (1..room).contains(&count) {
+                        ready.clear_ready();
+                    }
                     return Poll::Ready(Ok(()));
                 }
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}

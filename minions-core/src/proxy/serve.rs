@@ -206,7 +206,11 @@ async fn forward(
         let free = if pooled { app.pool.take(&route) } else { None };
         let reused = free.is_some();
         let mut line = match free {
-            Some(line) => line,
+            Some(mut line) => match tokio::time::timeout(app.settings.connect, line.ready()).await {
+                Ok(Ok(())) => line,
+                // The VM has closed it; whoever is next may be open.
+                _ => continue,
+            },
             None => match dial(&app.plane, visitor.as_ref(), &route, app.settings.connect).await {
                 Ok(line) => line,
                 Err(error) => return failed(&error, &route.name, html),

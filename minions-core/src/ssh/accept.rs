@@ -176,11 +176,8 @@ impl AsyncRead for Cuttable {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             std::task::ready!(self.0.poll_read_ready(cx))?;
-            match self.0.try_read(to.initialize_unfilled()) {
-                Ok(read) => {
-                    to.advance(read);
-                    return Poll::Ready(Ok(()));
-                }
+            match self.0.try_read_buf(to) {
+                Ok(_) => return Poll::Ready(Ok(())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }

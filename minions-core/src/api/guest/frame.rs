@@ -148,6 +148,15 @@ impl Frame {
     }
 }
 
+/// Adds a data frame of bytes that lie elsewhere; at most [`MAX_DATA`] of them.
+#[cfg(feature = "proxy")]
+pub(crate) fn encode_data(channel: u8, bytes: &[u8], to: &mut BytesMut) {
+    debug_assert!(bytes.len() <= MAX_DATA, "a frame has a limit");
+    to.reserve(LENGTH + 2 + bytes.len());
+    data_head(channel, bytes.len(), to);
+    to.put_slice(bytes);
+}
+
 /// What stands before the bytes of a data frame.
 fn data_head(channel: u8, length: usize, to: &mut BytesMut) {
     to.put_u32(u32::try_from(2 + length).unwrap_or(u32::MAX));

@@ -39,6 +39,8 @@ pub use call::{FsTarget, GuestCall, PowerHow};
 pub use clamp::Clamp;
 pub use exec::{ExecControl, ExecEvent, ExecRequest, STDIN_WINDOW, Signal, Tty, TtySize};
 pub use files::{FileEntry, FileInfo, FileKind, ListRequest, ReadFile, WriteFile};
+#[cfg(feature = "proxy")]
+pub(crate) use frame::encode_data;
 pub use frame::{CHANNEL_MAIN, CHANNEL_STDERR, Frame, FrameDecoder, FrameError, MAX_CONTROL, MAX_DATA, MAX_FRAME};
 pub use hello::{Hello, Nonce, PROTOCOL_VERSIONS, Proof, Purpose};
 pub use json::MAX_DEPTH;

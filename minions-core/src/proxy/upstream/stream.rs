@@ -7,12 +7,12 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::api::guest::{CHANNEL_MAIN, Frame, FrameDecoder, FrameError, FrameReader, Reply};
+use crate::api::guest::{CHANNEL_MAIN, Frame, FrameDecoder, FrameError, FrameReader, Reply, encode_data};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guest::GuestIoBox;
 
 /// How much one read may bring.
-const READ: usize = 16 * 1024;
+const READ: usize = 64 * 1024;
 /// About how much may wait to be written.
 const PIECE: usize = 64 * 1024;
 
@@ -107,7 +107,7 @@ impl AsyncWrite for ForwardStream {
         if count == 0 {
             return Poll::Ready(Ok(0));
         }
-        Frame::Data { channel: CHANNEL_MAIN, bytes: Bytes::copy_from_slice(&from[..count]) }.encode(&mut self.out);
+        encode_data(CHANNEL_MAIN, &from[..count], &mut self.out);
         // What does not go at once goes with the next write or flush.
         if let Poll::Ready(Err(error)) = self.drain(cx) {
             return Poll::Ready(Err(error));
