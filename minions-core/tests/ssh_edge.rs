@@ -8,6 +8,8 @@ mod clients;
 #[path = "ssh_edge/desk.rs"]
 mod desk;
 mod edge;
+#[path = "ssh_edge/jump.rs"]
+mod jump;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};

@@ -162,3 +162,29 @@ fn line(to: &mut impl Write, text: &str) -> io::Result<()> {
     to.write_all(b"\n")?;
     to.flush()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_sheet_holds_so_much_in_its_order_and_more_when_it_is_taken_away() {
+        let sheet = Arc::new(Sheet::new(Some(80), false));
+        let sink = Sink::Sheet(sheet.clone());
+        for (out, err) in [("a", "b"), ("c", "d")] {
+            sink.out(out).unwrap();
+            sink.err(err).unwrap();
+        }
+        for wanted in ["a\n", "b\n", "c\n", "d\n"] {
+            let (Some(Piece::Out(bytes)) | Some(Piece::Err(bytes))) = sheet.take() else { panic!("nothing") };
+            assert_eq!(bytes, wanted.as_bytes());
+        }
+        let line = "x".repeat(1 << 20);
+        let lines = (0..100).take_while(|_| sink.out(&line).is_ok()).count();
+        assert!((6..9).contains(&lines), "{lines} MiB");
+        while sheet.take().is_some() {}
+        sink.out(&line).unwrap();
+        assert_eq!(sheet.lock().bytes, line.len() + 1);
+        assert!(!sink.asks() && sink.columns() == Some(80));
+    }
+}
