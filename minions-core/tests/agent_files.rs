@@ -8,7 +8,10 @@ use std::os::unix::fs::PermissionsExt;
 
 use agent_rig::{Noise, agent, open, run, secret, sh, soon, text};
 use bytes::Bytes;
-use minions_core::api::guest::{ExecRequest, FileKind, GuestCall, ListRequest, Purpose, ReadFile, WriteFile};
+use minions_core::api::guest::{
+    CHANNEL_MAIN, ExecRequest, FileKind, Frame, FrameReader, FrameWriter, GuestCall, ListRequest, Purpose, ReadFile,
+    Reply, ScpMode, ScpRequest, WriteFile,
+};
 use minions_core::guest::client::{self, Download, Moved, Upload};
 use minions_core::{ErrorKind, Result};
 use tokio::net::UnixStream;
@@ -169,4 +172,170 @@ async fn no_entry_of_a_tar_stream_leaves_its_directory() {
     .await
     .unwrap();
     assert!(dest.join("etc/inside").exists());
+}
+
+/// A client's end of a stream of bytes in the guest.
+struct Wire {
+    reader: FrameReader<tokio::io::ReadHalf<minions_core::guest::GuestIoBox>>,
+    writer: FrameWriter<tokio::io::WriteHalf<minions_core::guest::GuestIoBox>>,
+    read: Vec<u8>,
+}
+
+impl Wire {
+    async fn open(call: GuestCall) -> Self {
+        let (read, write) = tokio::io::split(open(call).await);
+        let mut reader = FrameReader::new(read);
+        assert_eq!(reader.message::<Reply>().await.unwrap(), Reply::Accepted);
+        Self { reader, writer: FrameWriter::new(write), read: Vec::new() }
+    }
+
+    async fn send(&mut self, bytes: &[u8]) {
+        self.writer.send(&Frame::Data { channel: CHANNEL_MAIN, bytes: bytes.to_vec().into() }).await.unwrap();
+    }
+
+    async fn take(&mut self, length: usize) -> Vec<u8> {
+        while self.read.len() < length {
+            let Some(Frame::Data { bytes, .. }) = self.reader.next().await.unwrap() else { panic!("it ended") };
+            self.read.extend_from_slice(&bytes);
+        }
+        let rest = self.read.split_off(length);
+        std::mem::replace(&mut self.read, rest)
+    }
+
+    /// An answer's kind, and what comes after its number.
+    async fn ask(&mut self, kind: u8, parts: &[&[u8]]) -> (u8, Vec<u8>) {
+        let id: &[u8] = if kind == 1 { &[] } else { &[0, 0, 0, 9] };
+        let body = [&[kind][..], id, &parts.concat()].concat();
+        self.send(&[&u32::try_from(body.len()).unwrap().to_be_bytes()[..], &body].concat()).await;
+        let head = self.take(9).await;
+        let length = u32::from_be_bytes(head[..4].try_into().unwrap());
+        (head[4], self.take(usize::try_from(length).unwrap() - 5).await)
+    }
+
+    async fn end(mut self) -> Option<Frame> {
+        self.writer.send(&Frame::End { channel: CHANNEL_MAIN }).await.unwrap();
+        self.reader.next().await.unwrap()
+    }
+}
+
+fn string(bytes: impl AsRef<[u8]>) -> Vec<u8> {
+    let bytes = bytes.as_ref();
+    [&u32::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat()
+}
+
+#[tokio::test]
+async fn sftp_serves_the_files_that_there_are() {
+    const NONE: [u8; 4] = [0; 4];
+    const STATUS: u8 = 101;
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| string(text(&folder.path().join(name)));
+    let mut wire = Wire::open(GuestCall::Sftp).await;
+    assert_eq!(wire.ask(1, &[&[0, 0, 0, 3]]).await.0, 2);
+    // Made with bits that a umask takes off, written in two places, read back, closed.
+    let open = |flags: u32| flags.to_be_bytes();
+    let mode = [0, 0, 0, 4, 0, 0, 0o1, 0o377];
+    let (kind, handle) = wire.ask(3, &[&at("file"), &open(2 | 8 | 32), &mode]).await;
+    assert_eq!(kind, 102);
+    let write = |offset: u64, bytes: &[u8]| [&handle[..], &offset.to_be_bytes(), &string(bytes)].concat();
+    assert_eq!(wire.ask(6, &[&write(3, b"def")]).await.1[..4], NONE);
+    assert_eq!(wire.ask(6, &[&write(0, b"abc")]).await.1[..4], NONE);
+    assert_eq!(wire.ask(4, &[&handle]).await.1[..4], NONE);
+    assert_eq!(std::fs::read(folder.path().join("file")).unwrap(), b"abcdef");
+    let made = std::fs::metadata(folder.path().join("file")).unwrap().permissions().mode();
+    assert_eq!(made & 0o022, 0, "{made:o}");
+    assert_eq!(wire.ask(3, &[&at("file"), &open(2 | 8 | 32), &NONE]).await.0, STATUS, "it is there already");
+    let (_, handle) = wire.ask(3, &[&at("file"), &open(1), &NONE]).await;
+    let read = |offset: u64, most: u32| [&handle[..], &offset.to_be_bytes(), &most.to_be_bytes()].concat();
+    assert_eq!(wire.ask(5, &[&read(4, u32::MAX)]).await, (103, string("ef")));
+    assert_eq!(wire.ask(5, &[&read(6, 1)]).await.1[..4], [0, 0, 0, 1], "the end");
+    // Attributes, by the path and through a link, which itself is another thing.
+    std::os::unix::fs::symlink("file", folder.path().join("link")).unwrap();
+    let change = [0, 0, 0, 4 | 8, 0, 0, 0o1, 0o200, 0, 0, 0, 5, 0, 0, 0, 7];
+    assert_eq!(wire.ask(9, &[&at("link"), &change]).await.1[..4], NONE);
+    let (kind, attrs) = wire.ask(17, &[&at("file")]).await;
+    assert_eq!((kind, &attrs[attrs.len() - 12..]), (105, &[0, 0, 0o201, 0o200, 0, 0, 0, 5, 0, 0, 0, 7][..]));
+    assert_eq!(wire.ask(7, &[&at("link")]).await.1[22..24], [0xa1, 0xff], "{attrs:?}");
+    // A name that is taken stays, unless it is to go.
+    std::fs::write(folder.path().join("other"), "other").unwrap();
+    assert_eq!(wire.ask(18, &[&at("file"), &at("other")]).await.1[..4], [0, 0, 0, 4]);
+    assert_eq!(wire.ask(200, &[&string("posix-rename@openssh.com"), &at("file"), &at("other")]).await.1[..4], NONE);
+    assert_eq!(std::fs::read(folder.path().join("other")).unwrap(), b"abcdef");
+    // A pipe keeps nobody waiting.
+    let made = run(sh(&format!("mkfifo {}/pipe", folder.path().display()))).await;
+    assert_eq!(made.end.exit_code(), 0);
+    for flags in [1, 2, 3] {
+        assert_eq!(wire.ask(3, &[&at("pipe"), &open(flags), &NONE]).await.0, STATUS);
+    }
+    assert_eq!(wire.ask(3, &[&at(""), &open(1), &NONE]).await.0, STATUS, "a directory is no file");
+    assert_eq!(wire.ask(17, &[&at("nothing")]).await.1[..4], [0, 0, 0, 2]);
+    // More names than one answer holds, and one that is no text.
+    for number in 0..300 {
+        std::fs::write(folder.path().join(format!("n{number}")), "").unwrap();
+    }
+    let odd: std::ffi::OsString = std::os::unix::ffi::OsStringExt::from_vec(b"\xff\n".to_vec());
+    std::fs::write(folder.path().join(odd), "").unwrap();
+    let (_, handle) = wire.ask(11, &[&at("")]).await;
+    let (mut names, mut odd) = (0, false);
+    loop {
+        let (kind, part) = wire.ask(12, &[&handle]).await;
+        if kind == STATUS {
+            assert_eq!(part[..4], [0, 0, 0, 1]);
+            break;
+        }
+        names += u32::from_be_bytes(part[..4].try_into().unwrap());
+        odd |= part.windows(6).any(|bytes| bytes == b"\0\0\0\x02\xff\n");
+    }
+    assert!(names == 304 && odd, "{names}");
+    assert!(matches!(wire.end().await, Some(Frame::End { .. })));
+}
+
+#[tokio::test]
+async fn what_is_no_sftp_is_told_so_and_ends() {
+    for bytes in [&[0xff; 9][..], &[0, 0, 0, 5, 17, 0, 0, 0, 1], &[0, 0, 0, 0]] {
+        let mut wire = Wire::open(GuestCall::Sftp).await;
+        wire.send(bytes).await;
+        let last = wire.reader.next().await.unwrap().unwrap();
+        assert!(matches!(last.message::<Reply>(), Ok(Reply::Failed { .. })), "{bytes:?}: {last:?}");
+    }
+}
+
+#[tokio::test]
+async fn scp_takes_no_file_anywhere_but_where_it_was_asked_to() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("in")).unwrap();
+    let request = ScpRequest {
+        mode: ScpMode::Sink,
+        recursive: true,
+        preserve: true,
+        directory: true,
+        paths: vec![text(&folder.path().join("in"))],
+    };
+    let mut wire = Wire::open(GuestCall::Scp(request.clone())).await;
+    assert_eq!(wire.take(1).await, [0]);
+    wire.send(b"D0750 0 sub\n").await;
+    assert_eq!(wire.take(1).await, [0]);
+    wire.send(b"T7 0 5 0\n").await;
+    assert_eq!(wire.take(1).await, [0]);
+    wire.send(b"C0604 5 file\n").await;
+    assert_eq!(wire.take(1).await, [0]);
+    wire.send(b"hello\0").await;
+    assert_eq!(wire.take(1).await, [0]);
+    wire.send(b"E\n").await;
+    assert_eq!(wire.take(1).await, [0]);
+    assert!(matches!(wire.end().await, Some(Frame::End { .. })));
+    let file = folder.path().join("in/sub/file");
+    let metadata = std::fs::metadata(&file).unwrap();
+    let modified = metadata.modified().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    assert_eq!(
+        (std::fs::read(&file).unwrap(), metadata.permissions().mode() & 0o7777, modified),
+        (b"hello".to_vec(), 0o604, 7)
+    );
+    for hostile in ["C0644 1 ../out\n", "C0644 1 ..\n", "D0755 0 /etc\n", "E\n", "C0644 x y\n", "X\n", "\x02\n"] {
+        let mut wire = Wire::open(GuestCall::Scp(request.clone())).await;
+        assert_eq!(wire.take(1).await, [0]);
+        wire.send(hostile.as_bytes()).await;
+        let last = wire.reader.next().await.unwrap().unwrap();
+        assert!(matches!(last.message::<Reply>(), Ok(Reply::Failed { .. })), "{hostile:?}: {last:?}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }

@@ -10,6 +10,7 @@ mod desk;
 mod edge;
 #[path = "ssh_edge/jump.rs"]
 mod jump;
+mod ssh_files;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};

@@ -120,6 +120,8 @@ impl Agent {
             GuestCall::List(request) => return files::list(request, writer).await,
             GuestCall::TarIn { dest } => return files::tar_in(dest, reader, writer).await,
             GuestCall::TarOut { path } => return files::tar_out(path, writer).await,
+            GuestCall::Sftp => return files::sftp(reader, writer).await,
+            GuestCall::Scp(request) => return files::scp(request, reader, writer).await,
             GuestCall::Forward { port } => return forward::run(port, reader, writer).await,
             GuestCall::Shutdown { how } => return self.shut_down(how, writer).await,
             GuestCall::Health => Ok(Reply::Health(self.health())),

@@ -13,9 +13,9 @@ use super::Shared;
 use super::desk;
 use super::login::{Entry, Login, login};
 use super::program::{self, Wishes};
-use super::tcpip;
 use super::watch::Held;
-use crate::api::guest::Tty;
+use super::{files, scp, tcpip};
+use crate::api::guest::{GuestCall, Tty};
 use crate::types::KeyPrint;
 
 /// Most variables of one channel, and the longest of them, in bytes.
@@ -82,6 +82,20 @@ impl Connection {
                 // Nobody logs in to what is not there.
                 (Entry::Desk(_), None) => {}
             }
+            drop(place);
+        });
+        Ok(())
+    }
+
+    /// Carries files by a call of the agent's.
+    fn begin_files(&mut self, id: ChannelId, call: GuestCall, session: &mut Session) -> Result<(), Broken> {
+        let Some((login, (channel, _, place))) = self.vm().zip(self.waiting.remove(&id)) else {
+            return session.channel_failure(id);
+        };
+        session.channel_success(id)?;
+        let (shared, handle) = (self.shared.clone(), session.handle());
+        tokio::spawn(async move {
+            files::run(&shared, &login, call, channel, handle).await;
             drop(place);
         });
         Ok(())
@@ -207,13 +221,17 @@ impl Handler for Connection {
 
     async fn exec_request(&mut self, channel: ChannelId, data: &[u8], session: &mut Session) -> Result<(), Broken> {
         let command = std::str::from_utf8(data).ok().filter(|text| text.len() <= MAX_COMMAND && !text.contains('\0'));
-        match command {
-            Some(command) => self.begin(channel, Some(command.to_owned()), session),
-            None => session.channel_failure(channel),
+        match (command, command.filter(|_| self.vm().is_some()).and_then(scp::request)) {
+            (_, Some(copy)) => self.begin_files(channel, GuestCall::Scp(copy), session),
+            (Some(command), None) => self.begin(channel, Some(command.to_owned()), session),
+            (None, None) => session.channel_failure(channel),
         }
     }
 
-    async fn subsystem_request(&mut self, channel: ChannelId, _: &str, session: &mut Session) -> Result<(), Broken> {
-        session.channel_failure(channel)
+    async fn subsystem_request(&mut self, channel: ChannelId, name: &str, session: &mut Session) -> Result<(), Broken> {
+        match name {
+            "sftp" => self.begin_files(channel, GuestCall::Sftp, session),
+            _ => session.channel_failure(channel),
+        }
     }
 }

@@ -7,17 +7,25 @@
 //! accept.rs    connections: caps, login grace, an orderly end     startups.rs  who may knock at the same time: pure
 //! login.rs     whom a key and a user name let in, and where to    connection.rs  one connection's requests
 //! program.rs   a shell or a command in the guest                  tcpip.rs     a port of the guest
+//! files.rs     sftp and scp: the agent speaks them               scp.rs       knows `scp -O` by its command
 //! watch.rs     ends sessions whose VM is not what it was          key.rs       the host key
 //! penalties.rs who has failed too often, and waits: pure         desk/        commands for the service itself
 //! ```
+//!
+//! A channel whose client does not read holds up no other: it has a window. The other way round there is a limit of the
+//! library (russh 0.65): it opens a client's window again as bytes come, and not as they are taken. A guest that takes
+//! nothing of an upload holds up its whole connection once the channel's queue is full, until it takes more; what it costs
+//! here is bounded, and other connections do not feel it.
 
 mod accept;
 mod connection;
 mod desk;
+mod files;
 mod key;
 mod login;
 mod penalties;
 mod program;
+mod scp;
 mod startups;
 mod tcpip;
 mod watch;

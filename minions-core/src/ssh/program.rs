@@ -21,10 +21,10 @@ pub(super) struct Wishes {
 }
 
 /// A program's status where it could not be run at all.
-const NOT_RUN: u32 = 255;
+pub(super) const NOT_RUN: u32 = 255;
 
 /// The channel of what a program writes to stderr.
-const STDERR: u32 = 1;
+pub(super) const STDERR: u32 = 1;
 
 /// Runs a command by a shell, or a login shell, until it ends or the client is gone.
 pub(super) async fn run(
@@ -134,7 +134,7 @@ fn hung_up() -> Error {
     Error::new(crate::error::ErrorKind::Unavailable, "the agent hung up before the program had ended")
 }
 
-async fn tell(mut stderr: impl AsyncWrite + Unpin, error: &Error) {
+pub(super) async fn tell(mut stderr: impl AsyncWrite + Unpin, error: &Error) {
     let text = format!("minions: {}\r\n", crate::api::guest::sanitize_line(&error.to_string(), 1_000));
     if let Err(error) = async {
         stderr.write_all(text.as_bytes()).await?;

@@ -3,6 +3,8 @@
 mod bridge;
 mod info;
 mod read;
+mod real;
+mod ssh;
 mod tar_in;
 mod tar_out;
 mod write;
@@ -13,6 +15,7 @@ use crate::error::{Error, Result};
 
 pub(super) use info::{list, stat};
 pub(super) use read::read;
+pub(super) use ssh::{scp, sftp};
 pub(super) use tar_in::tar_in;
 pub(super) use tar_out::tar_out;
 pub(super) use write::write;

@@ -2,6 +2,7 @@
 
 use super::exec::ExecRequest;
 use super::files::{ListRequest, ReadFile, WriteFile};
+use super::scp::ScpRequest;
 use crate::error::{Error, Result};
 
 /// Bytes of the longest path that a kernel takes.
@@ -43,6 +44,10 @@ pub enum GuestCall {
         /// Not 0.
         port: u16,
     },
+    /// A session of SFTP, version 3: its packets are the bytes of the stream.
+    Sftp,
+    /// One run of the `scp` of old: its protocol is the bytes of the stream.
+    Scp(ScpRequest),
     /// The guest's interfaces, routes and resolvers.
     Network,
     /// Grows a file system to the size of its disk, while it is mounted.
@@ -72,6 +77,8 @@ impl GuestCall {
             | Self::TarIn { .. }
             | Self::TarOut { .. }
             | Self::Forward { .. }
+            | Self::Sftp
+            | Self::Scp(_)
             | Self::Network => true,
             Self::GrowFilesystem { .. } | Self::Shutdown { .. } => false,
         }
@@ -91,8 +98,10 @@ impl GuestCall {
             Self::WriteFile(request) => path(&request.path),
             Self::List(request) => path(&request.path),
             Self::Stat { path: asked } | Self::TarIn { dest: asked } | Self::TarOut { path: asked } => path(asked),
+            Self::Scp(request) => request.check(),
             Self::Forward { port: 0 } => Err(Error::invalid("port", "a port is 1 to 65535")),
             Self::Forward { .. }
+            | Self::Sftp
             | Self::Health
             | Self::Status
             | Self::Network
@@ -115,6 +124,8 @@ impl GuestCall {
             Self::TarIn { .. } => "tar_in",
             Self::TarOut { .. } => "tar_out",
             Self::Forward { .. } => "forward",
+            Self::Sftp => "sftp",
+            Self::Scp(_) => "scp",
             Self::Network => "network",
             Self::GrowFilesystem { .. } => "grow_filesystem",
             Self::Shutdown { .. } => "shutdown",

@@ -1,5 +1,7 @@
 //! The file system as a simulated guest sees it: the root disk at `/`, the data disk at `/data`.
 
+mod change;
+
 use super::Machine;
 use super::info::disk_status;
 use crate::api::guest::{DiskStatus, FileEntry, FileInfo, FileKind, FsTarget};

@@ -13,6 +13,7 @@ mod script;
 mod serial;
 mod session;
 mod shell;
+mod ssh_files;
 mod tar;
 mod terminal;
 

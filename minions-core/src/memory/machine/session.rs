@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
 
-use super::{Machine, exec, files, forward, tar};
+use super::{Machine, exec, files, forward, ssh_files, tar};
 use crate::api::guest::handshake;
 use crate::api::guest::{FrameReader, FrameWriter, GuestCall, Purpose, Reply, WireError};
 use crate::error::{Error, ErrorKind, Result};
@@ -35,6 +35,8 @@ pub(super) async fn serve(machine: &Machine, stream: DuplexStream) -> Result<()>
         GuestCall::ReadFile(request) => files::read(machine, &request, &mut writer).await,
         GuestCall::WriteFile(request) => files::write(machine, &request, &mut reader, &mut writer).await,
         GuestCall::List(request) => files::list(machine, &request, &mut writer).await,
+        GuestCall::Sftp => ssh_files::sftp(machine, &mut reader, &mut writer).await,
+        GuestCall::Scp(request) => ssh_files::scp(machine, request, &mut reader, &mut writer).await,
         GuestCall::TarIn { dest } => tar::unpack(machine, &dest, &mut reader, &mut writer).await,
         GuestCall::TarOut { path } => tar::pack(machine, &path, &mut writer).await,
         GuestCall::Shutdown { .. } => {
