@@ -106,7 +106,7 @@ pub async fn run(run: &Run) -> Result<Vec<Figure>> {
         all.push(Measured { name: "sshd", pid: sshd.pid(), target: Target::new(dir, sshd.address, "root") });
     }
     let mut seen = Seen::new();
-    let mut put = |what, who, value| seen.entry((what, who)).or_insert_with(Vec::new).push(value);
+    let mut put = |what, who, value: f64| seen.entry((what, who)).or_default().push(value);
     // Before anything else has grown their memory.
     let sessions = run.pick(100, 500);
     for one in &all {
