@@ -213,3 +213,26 @@ async fn ctl_4_1_who_is_too_slow_is_let_go() {
     }
     assert_eq!(backend.count(), 0);
 }
+
+#[tokio::test]
+async fn connections_on_which_a_vm_reads_no_more_hold_up_nobody() {
+    let backend = Backend::ok();
+    let front = front(&backend).await;
+    let host = web();
+    let size = 1 << 20;
+    let head = format!("POST /eager HTTP/1.1\r\nHost: {host}\r\nContent-Length: {size}\r\n\r\n");
+    let mut kept = Vec::new();
+    for _ in 0..5 {
+        let mut stream = front.tls(&host, &[b"http/1.1"]).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let (mut from, mut to) = tokio::io::split(stream);
+        let sending = tokio::spawn(async move { to.write_all(&vec![b'x'; size]).await });
+        let mut answer = [0; 12];
+        from.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        kept.push((from, sending));
+    }
+    // Waiting for one of them would take five seconds, the time that the way into a VM may take.
+    let asked = tokio::time::timeout(Duration::from_secs(3), front.ask(&host, "/", "")).await;
+    assert_eq!(asked.expect("nobody waits for them").status, 200);
+}

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, CONNECTION, HeaderMap, HeaderValue, LOCATION, UPGRADE, WWW_AUTHENTICATE};
@@ -20,6 +21,9 @@ use crate::service::Caller;
 use crate::types::{VmName, VmState};
 
 type Answer = Response<Outbound>;
+
+/// How long a connection whose answer has ended may take until it is free.
+const SETTLE: Duration = Duration::from_millis(20);
 
 /// Over plain HTTP there is only the way to HTTPS.
 pub(super) fn http(connection: Connection, request: Request<Incoming>) -> Result<Answer, Infallible> {
@@ -206,10 +210,15 @@ async fn forward(
         let free = if pooled { app.pool.take(&route) } else { None };
         let reused = free.is_some();
         let mut line = match free {
-            Some(mut line) => match tokio::time::timeout(app.settings.connect, line.ready()).await {
+            Some(mut line) => match tokio::time::timeout(SETTLE, line.ready()).await {
                 Ok(Ok(())) => line,
-                // The VM has closed it; whoever is next may be open.
-                _ => continue,
+                // The VM has closed it; the next may be open.
+                Ok(Err(_)) => continue,
+                // A VM that answers before it has read, and then does not read: the others may stand as still.
+                Err(_) => {
+                    pooled = false;
+                    continue;
+                }
             },
             None => match dial(&app.plane, visitor.as_ref(), &route, app.settings.connect).await {
                 Ok(line) => line,

@@ -69,6 +69,13 @@ impl Backend {
                 let lower = head.to_ascii_lowercase();
                 lower.lines().find_map(|line| Some(line.strip_prefix(name)?.trim().to_owned()))
             };
+            if head.contains(" /eager ") {
+                // Answers before it has read, and reads no more.
+                let answer = (self.says)(&head);
+                self.heads.lock().unwrap().push(head);
+                let _ = io.write_all(&answer).await;
+                return std::future::pending().await;
+            }
             let mut body = Vec::new();
             if field("transfer-encoding:").is_some() {
                 loop {
