@@ -99,6 +99,17 @@ impl Front {
         pin::children_of(child.pid()?, pin::OTHERS)?;
         Ok(Self { child, https, ssh })
     }
+
+    /// Destroys the VM, which would outlive its daemon, and ends the process.
+    pub async fn end(self, dir: &Path) -> Result<()> {
+        let (plane, vm) = (client(dir), VmRef::Name(VM.parse()?));
+        let operation = plane.act(&anyone(), &vm, &VmAction::Destroy(v1::DestroyVm::default()), None).await?;
+        let ended = plane.operation(&anyone(), operation.id, Duration::from_secs(30)).await?;
+        if ended.outcome != v1::OperationOutcome::Succeeded {
+            return Err(format!("the VM is left: {ended:?}").into());
+        }
+        self.child.kill().await
+    }
 }
 
 /// So many changes of routes a second of VMs that are only known, for so long. Returns how many were made, and how long

@@ -165,7 +165,8 @@ pub async fn run(run: &Run) -> Result<Vec<Figure>> {
         "proxy, TLS that is passed through",
         "the proxy ends TLS always: there is no such mode",
     ));
-    drop((ours, floor, haproxy, nginx));
+    ours.end(dir).await?;
+    drop((floor, haproxy, nginx));
     figures.extend(churned(run, port).await?);
     Ok(figures)
 }

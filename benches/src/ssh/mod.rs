@@ -133,6 +133,7 @@ pub async fn run(run: &Run) -> Result<Vec<Figure>> {
             }
         }
     }
+    ours.end(dir).await?;
     let mut figures = vec![
         ratio(&seen, "16", "CPU of a handshake", "floor", "CPU µs", Goal::AtMost(1.3)),
         ratio(&seen, "16", "CPU of a handshake", "sshd", "CPU µs", Goal::None),
