@@ -72,18 +72,32 @@ fn documents() -> Vec<(PathBuf, String)> {
     paths.into_iter().map(|path| (path.clone(), fs::read_to_string(&path).unwrap())).collect()
 }
 
-/// The lines that are typed: those of consoles that begin with a prompt.
-fn typed(text: &str) -> Vec<&str> {
-    let mut console = false;
-    let mut lines = Vec::new();
+/// The commands that are typed: lines of consoles that begin with a prompt, with those that a backslash joins to them.
+fn typed(text: &str) -> Vec<String> {
+    let (mut console, mut goes_on) = (false, false);
+    let mut typed: Vec<String> = Vec::new();
     for line in text.lines() {
-        match line.strip_prefix("```") {
-            Some(kind) => console = kind == "console",
-            None if console => lines.extend(line.strip_prefix("$ ").or_else(|| line.strip_prefix("# "))),
-            None => {}
+        if let Some(kind) = line.strip_prefix("```") {
+            (console, goes_on) = (kind == "console", false);
+            continue;
         }
+        let prompted = line.strip_prefix("$ ").or_else(|| line.strip_prefix("# "));
+        let part = if goes_on { Some(line.trim_start()) } else { prompted.filter(|_| console) };
+        let Some(part) = part else { continue };
+        let whole = part.strip_suffix('\\');
+        match typed.last_mut().filter(|_| goes_on) {
+            Some(last) => last.push_str(whole.unwrap_or(part)),
+            None => typed.push(whole.unwrap_or(part).to_owned()),
+        }
+        goes_on = whole.is_some();
     }
-    lines
+    typed
+}
+
+#[test]
+fn a_command_goes_on_behind_a_backslash() {
+    let text = "```console\n# minions serve \\\n    --ssh 0.0.0.0:2222\n$ ls\nan answer\n```\n$ no command\n";
+    assert_eq!(typed(text), ["minions serve --ssh 0.0.0.0:2222", "ls"]);
 }
 
 #[test]
@@ -94,7 +108,7 @@ fn every_command_in_the_documents_and_in_the_help_is_one_that_this_program_knows
     }
     let mut lines: Vec<(String, String)> = Vec::new();
     for (path, text) in documents() {
-        lines.extend(typed(&text).into_iter().map(|line| (path.display().to_string(), line.to_owned())));
+        lines.extend(typed(&text).into_iter().map(|line| (path.display().to_string(), line)));
     }
     let mut texts = Vec::new();
     helps(&Cli::command(), &mut texts);
